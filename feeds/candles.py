@@ -1,0 +1,154 @@
+"""`Candles`: validated frames, one a symbol, with what a run must say about where they came from.
+
+It knows no files and no specs; everything that holds one may trust its frames.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from .errors import FeedError, SpecError, SymbolError
+from .words import nearest
+
+When: TypeAlias = str | dt.date | dt.datetime | pd.Timestamp
+
+COLUMNS = ("open", "high", "low", "close", "volume", "amount")
+
+
+@dataclass(frozen=True, eq=False)
+class Candles:
+    """Candles of a universe.
+
+    frames: per symbol a frame of shape [bars, 6] with a `DatetimeIndex` named "time" (UTC, close
+    time of the bar, strictly increasing, unique) and float64 columns `open high low close volume
+    amount`; prices in quote currency, volume in units traded, amount in quote currency. Treat the
+    frames as read-only: they are shared, and `data_hash` is computed once.
+    """
+
+    frames: Mapping[str, pd.DataFrame] = field(repr=False)
+    spec: str
+    costs: str = "us"  # cost preset that suits the source: "us" or "ph"
+    note: str | None = None  # flaw of a shipped universe, one sentence
+    repairs: tuple[str, ...] = ()  # what repair changed, one sentence each
+    absent: tuple[str, ...] = ()  # symbols asked for without a bar between start and end
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise FeedError(f"{self.spec}: no symbol has a candle", source=self.spec)
+        object.__setattr__(self, "frames", dict(self.frames))
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols in the order of the source, or of the picks."""
+        return tuple(self.frames)
+
+    def __getitem__(self, symbol: str) -> pd.DataFrame:
+        """The frame of one symbol; raises `SymbolError` with the nearest name."""
+        try:
+            return self.frames[symbol]
+        except KeyError:
+            raise unknown_symbol(symbol, self.frames, self.spec) from None
+
+    def __len__(self) -> int:
+        """How many symbols there are."""
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.frames)
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self.frames
+
+    @cached_property
+    def data_hash(self) -> str:
+        """SHA-256 (hex) over symbols, times and values: the same for equal candles whatever file
+        they came from and in whatever order their symbols stand."""
+        digest = hashlib.sha256(b"candles-1")
+        for symbol in sorted(self.frames):
+            frame = self.frames[symbol]
+            name = symbol.encode()
+            digest.update(f"|{len(name)}:".encode() + name + f":{len(frame)}|".encode())
+            times = pd.DatetimeIndex(frame.index).as_unit("ns").asi8
+            digest.update(np.ascontiguousarray(times, "<i8").tobytes())
+            # + 0.0 turns -0.0 into 0.0, which is equal to it
+            values = frame[list(COLUMNS)].to_numpy(np.float64) + 0.0
+            digest.update(np.ascontiguousarray(values, "<f8").tobytes())
+        return digest.hexdigest()
+
+    def pick(self, symbols: Iterable[str]) -> Candles:
+        """The same candles cut to `symbols`, in that order; raises `SymbolError`."""
+        return replace(self, frames={symbol: self[symbol] for symbol in symbols})
+
+    def between(self, start: When | None = None, end: When | None = None) -> Candles:
+        """The bars stamped from `start` to `end`, both inclusive.
+
+        A date, or a string without a clock time, means the whole day (UTC); a datetime or a
+        Timestamp means that instant, UTC where it names no zone. Symbols left without a bar move
+        to `absent`. Raises `SpecError` for a date it cannot read, an empty window, or a window
+        that holds no bar.
+        """
+        if start is None and end is None:
+            return self
+        first = None if start is None else _instant(start, "start", last=False)
+        last = None if end is None else _instant(end, "end", last=True)
+        if first is not None and last is not None and first > last:
+            raise SpecError(f"start {start} is after end {end}; give start <= end", value=start)
+        cut = {symbol: frame.loc[first:last] for symbol, frame in self.frames.items()}
+        kept = {symbol: frame for symbol, frame in cut.items() if len(frame)}
+        if not kept:
+            raise SpecError(
+                f"{self.spec}: no bar from {start or 'the start'} to {end or 'the end'}; "
+                f"the source has {self._range()}",
+                source=self.spec,
+            )
+        gone = tuple(symbol for symbol in cut if symbol not in kept)
+        return replace(self, frames=kept, absent=self.absent + gone)
+
+    def _range(self) -> str:
+        first = min(frame.index[0] for frame in self.frames.values())
+        last = max(frame.index[-1] for frame in self.frames.values())
+        return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+
+
+def unknown_symbol(symbol: str, known: Iterable[str], spec: str) -> SymbolError:
+    """A `SymbolError` that offers the nearest of the `known` names, else lists some of them."""
+    names = list(known)
+    near = nearest(symbol, names)
+    listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    remedy = f"did you mean {near}?" if near else f"it has {listed}"
+    return SymbolError(
+        f"{spec}: no symbol {symbol!r}; {remedy}",
+        symbol=symbol,
+        source=spec,
+        value=symbol,
+        remedy=remedy,
+    )
+
+
+def _instant(when: When, name: str, *, last: bool) -> pd.Timestamp:
+    """The UTC instant that `when` means: the first, or with `last` the last, of a whole day."""
+    text = when.strip() if isinstance(when, str) else None
+    try:
+        if text is not None and len(text) < 10:  # "2018" or "2018-6": too loose to guess at
+            raise ValueError(text)
+        stamp = pd.Timestamp(when)
+        if pd.isna(stamp):
+            raise ValueError(when)
+    except (ValueError, TypeError):
+        raise SpecError(
+            f"{name} {when!r} is not a date; write YYYY-MM-DD, or YYYY-MM-DDTHH:MM in UTC",
+            value=when,
+        ) from None
+    stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
+    whole_day = ":" not in text if text is not None else not isinstance(when, dt.datetime)
+    if whole_day and last:
+        return stamp + pd.Timedelta(days=1) - pd.Timedelta(1, "ns")
+    return stamp

@@ -1,0 +1,191 @@
+"""`csv:` and `parquet:`: one file a symbol, or long files with a symbol column.
+
+A file without a symbol column holds the symbol it is named after. Several files may continue one
+another: their rows are joined in the order of the paths. Times are UTC, or carry their zone; a bar
+is stamped as its row is, so rows should carry the close time of their bar.
+"""
+
+from __future__ import annotations
+
+import glob
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from .candles import Candles
+from .errors import CandleError, SourceError, TimeError
+from .schema import Arranged, arrange, find_columns, finish, meaning, with_index_as_column
+
+_SUFFIXES = {".csv", ".parquet", ".pq", ".gz", ".zip", ".bz2", ".xz", ".zst"}
+_MISSING = ["", "nan", "NaN", "NAN", "null", "NULL", "None", "N/A", "n/a", "NA", "#N/A"]
+
+
+class _Piece(NamedTuple):
+    source: str
+    arranged: Arranged
+
+
+def load_files(kind: str, pattern: str, *, repair: bool = False) -> Candles:
+    """Candles of the files that `pattern` (a path or a glob, ~ allowed) names.
+
+    kind: "csv" or "parquet". Raises `SourceError` for no match or an unreadable or empty file, and
+    `CandleError` for candles that break the contract.
+    """
+    pieces: dict[str, list[_Piece]] = {}
+    for path in _paths(kind, pattern):
+        for symbol, rows in _split(_read(kind, path), path):
+            arranged = arrange(rows, symbol, source=str(path), lenient=repair)
+            pieces.setdefault(symbol, []).append(_Piece(str(path), arranged))
+    return _gather(pieces, f"{kind}:{pattern}", repair=repair)
+
+
+def from_frames(
+    frames: Mapping[str, pd.DataFrame],
+    *,
+    spec: str = "frames",
+    costs: str = "us",
+    note: str | None = None,
+    repair: bool = False,
+) -> Candles:
+    """Candles of tables in memory, one a symbol, normalised and checked as a file's are.
+
+    Raises `FeedError` for no frames and `CandleError` for candles that break the contract.
+    """
+    pieces = {
+        symbol: [_Piece(spec, arrange(raw, symbol, lenient=repair))]
+        for symbol, raw in frames.items()
+    }
+    return _gather(pieces, spec, repair=repair, costs=costs, note=note)
+
+
+def _gather(
+    pieces: Mapping[str, list[_Piece]],
+    spec: str,
+    *,
+    repair: bool,
+    costs: str = "us",
+    note: str | None = None,
+) -> Candles:
+    _refuse_mixed_zones(pieces)
+    frames: dict[str, pd.DataFrame] = {}
+    repairs: list[str] = []
+    for symbol, parts in pieces.items():
+        joined = _join([part.arranged.frame for part in parts])
+        source = ", ".join(part.source for part in parts)
+        frames[symbol], said = finish(joined, symbol, source=source, repair=repair)
+        repairs += said
+    return Candles(frames, spec=spec, costs=costs, note=note, repairs=tuple(repairs))
+
+
+def _join(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    return frames[0] if len(frames) == 1 else pd.concat(frames)
+
+
+def _paths(kind: str, pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        raise SourceError(
+            f"{kind}:{pattern}: that is a folder; write {kind}:{pattern.rstrip('/')}/*.{kind}",
+            source=pattern,
+        )
+    if path.is_file():
+        return [path]
+    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+    files = [name for name in found if name.is_file()]
+    if not files:
+        raise SourceError(
+            f"{kind}:{pattern}: no file of that name; give a path or a glob such as data/*.{kind}",
+            source=pattern,
+        )
+    return files
+
+
+def _read(kind: str, path: Path) -> pd.DataFrame:
+    try:
+        raw = _read_csv(path) if kind == "csv" else pd.read_parquet(path)
+    except pd.errors.EmptyDataError:
+        raise _empty(path) from None
+    except (OSError, ValueError, NotImplementedError, pd.errors.ParserWarning) as error:
+        raise SourceError(
+            f"{path}: cannot be read as {kind} ({str(error).splitlines()[0]}); "
+            "check the file and the data spec",
+            source=str(path),
+        ) from error
+    if raw.empty:
+        raise _empty(path)
+    return with_index_as_column(raw)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """The table, with symbols as text: neither 000001 a number nor NA a hole."""
+    header = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+    symbols = [column for column in header if meaning(column) == "symbol"]
+    missing = {column: [""] if column in symbols else _MISSING for column in header}
+    with warnings.catch_warnings():
+        # pandas only warns when it cuts off rows that are longer than the header.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            path,
+            encoding="utf-8-sig",
+            index_col=False,
+            low_memory=False,
+            dtype=dict.fromkeys(symbols, "str"),
+            keep_default_na=False,
+            na_values=missing,
+        )
+
+
+def _empty(path: Path) -> SourceError:
+    return SourceError(
+        f"{path}: empty file; give at least one row of candles, or leave it out",
+        source=str(path),
+    )
+
+
+def _split(raw: pd.DataFrame, path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The table's symbols, in the order they appear, with their rows."""
+    column = find_columns(raw, str(path)).get("symbol")
+    if column is None:
+        yield _stem(path), raw
+        return
+    symbols = raw[column].astype("str").str.strip()
+    nameless = (raw[column].isna() | (symbols == "")).to_numpy()
+    if nameless.any():
+        row = int(nameless.argmax())
+        raise CandleError(
+            f"{path}, row {row}: the symbol is missing; name it, or take the row out",
+            source=str(path),
+            row=row,
+        )
+    for symbol, rows in raw.groupby(symbols.to_numpy(), sort=False):
+        yield str(symbol), rows
+
+
+def _stem(path: Path) -> str:
+    name = path
+    while name.suffix.lower() in _SUFFIXES:
+        name = name.with_suffix("")
+    return name.name
+
+
+def _refuse_mixed_zones(pieces: Mapping[str, list[_Piece]]) -> None:
+    """Files with a zone beside files without one: taking the latter as UTC would be a guess."""
+    first: tuple[str, _Piece] | None = None
+    for symbol, parts in pieces.items():
+        for part in parts:
+            first = first or (symbol, part)
+            if part.arranged.zoned == first[1].arranged.zoned:
+                continue
+            raise TimeError.at(
+                f"mixed time zones: times {'with' if part.arranged.zoned else 'without'} a zone, "
+                f"while {first[0]} ({first[1].source}) has them "
+                f"{'with' if first[1].arranged.zoned else 'without'}",
+                symbol=symbol,
+                source=part.source,
+                row=0,
+                time=part.arranged.frame.index[0],
+                remedy="write every time in UTC, all with an offset or all without",
+            )

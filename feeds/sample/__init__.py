@@ -1,0 +1,97 @@
+"""The candles that come with the project: ten US and 72 Philippine stocks, daily.
+
+README.md beside this file says where they come from, under which licences, and what is wrong
+with them; `build.py` makes them again from their sources. A bar is stamped with its session's
+close, 16:00 in New York or 15:30 in Manila, in UTC (early closes are stamped like the others), so
+`index.normalize()` gives the session's date.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from ..candles import Candles, unknown_symbol
+from ..errors import SpecError
+from ..schema import arrange, finish
+
+FOLDER = Path(__file__).parent
+
+
+class Market(NamedTuple):
+    """One shipped sample."""
+
+    spec: str
+    file: str
+    zone: str
+    close: str  # local time of the session's close
+    costs: str
+    note: str
+
+
+US = Market(
+    spec="sample",
+    file="us_daily.parquet",
+    zone="America/New_York",
+    close="16:00:00",
+    costs="us",
+    note="Ten giants chosen after the fact: buying them all did splendidly, so no strategy should "
+    "be believed for doing well on them.",
+)
+PH = Market(
+    spec="sample:ph",
+    file="ph_daily.parquet",
+    zone="Asia/Manila",
+    close="15:30:00",
+    costs="ph",
+    note="Splits and stock dividends were inferred from overnight gaps, smaller stock dividends "
+    "and all cash dividends are not adjusted, companies delisted before 2019 are missing, and one "
+    "bad tick (CEB, 2019-07-09) is left in.",
+)
+
+
+def load_sample(rest: str = "") -> Candles:
+    """The sample that the text after `sample:` names: nothing, `ph`, `AAPL,NVDA` or `ph:ALI,BDO`.
+
+    Raises `SymbolError` for a symbol that is not in it and `SpecError` for a list without one.
+    """
+    name, _, picks = rest.partition(":")
+    market = PH if name.strip().lower() == "ph" else US
+    picks = picks if market is PH else rest
+    candles = _read(market)
+    if not picks.strip():
+        return candles
+    symbols = [symbol.strip().upper() for symbol in picks.split(",")]
+    if not all(symbols):
+        raise SpecError(
+            f"sample:{rest}: an empty symbol in the list; write {market.spec}:A,B", value=rest
+        )
+    for symbol in symbols:
+        if symbol not in candles:
+            raise unknown_symbol(symbol, candles.symbols, market.spec)
+    unique = list(dict.fromkeys(symbols))
+    picked = candles.pick(unique)
+    return Candles(
+        picked.frames,
+        spec=f"{market.spec}:{','.join(unique)}",
+        costs=market.costs,
+        note=market.note,
+    )
+
+
+def _read(market: Market) -> Candles:
+    table = pd.read_parquet(FOLDER / market.file)
+    table["date"] = _closes(table["date"], market)
+    frames = {}
+    for symbol, rows in table.groupby("symbol", observed=True):
+        arranged = arrange(rows, str(symbol), source=market.spec)
+        frames[str(symbol)], _ = finish(arranged.frame, str(symbol), source=market.spec)
+    return Candles(frames, spec=market.spec, costs=market.costs, note=market.note)
+
+
+def _closes(dates: pd.Series, market: Market) -> pd.DatetimeIndex:
+    """Session dates [rows] as the UTC times of their close."""
+    local = pd.DatetimeIndex(dates) + pd.Timedelta(market.close)
+    return local.tz_localize(market.zone).tz_convert("UTC")
