@@ -1,0 +1,35 @@
+"""Every error that this package raises on purpose.
+
+    KronosError
+    ├── InputError (ValueError)       a frame, a time index or a sampling setting cannot be used
+    ├── ConfigError (ValueError)      model dimensions that contradict each other
+    ├── TrainingError (ValueError)    a training or validation set that cannot be learned from
+    └── CheckpointError (OSError)     weights that cannot be found, or that are not what was asked for
+        └── UnknownModelError         a name that no checkpoint has
+"""
+
+from __future__ import annotations
+
+
+class KronosError(Exception):
+    """Base of all errors of this package."""
+
+
+class InputError(KronosError, ValueError):
+    """Candles, times or sampling settings that cannot be used."""
+
+
+class ConfigError(KronosError, ValueError):
+    """Model dimensions that contradict each other."""
+
+
+class TrainingError(KronosError, ValueError):
+    """A training or validation set that cannot be learned from."""
+
+
+class CheckpointError(KronosError, OSError):
+    """Weights that cannot be found, or that are not what was asked for."""
+
+
+class UnknownModelError(CheckpointError):
+    """A name that no checkpoint has."""

@@ -1,0 +1,170 @@
+"""Draws sample paths of many series: plans tiles, runs them, gives normalised candles back.
+
+Knows normalised candles `[B, L, 6]`, stamps and keys; nothing of prices, frames or files. A path
+depends on the weights, the sampling settings, the seed and its own series alone, not on what else
+is in the batch: tiles hold whole quanta of rows (see `fused.pad_rows`) and uniforms are keyed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kronos.decoding import TileDecoder, decode_suffix
+from kronos.errors import InputError
+from kronos.fused import FusedKronos, FusedTokenizer
+from kronos.model import Kronos
+from kronos.sampling import Sampling, draw, uniforms
+from kronos.tokenizer import KronosTokenizer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+ROW_QUANTUM = 4  # rows: the least number from which row results are the same in any larger product
+FIXED_TILE_ROWS = 256  # where row results do depend on the number of rows, every tile has this many
+
+
+def row_quantum(dtype: torch.dtype, device: torch.device) -> int | None:
+    """How many rows a matrix product must be a multiple of for its rows not to depend on that
+    number: tried on this machine, with this number of threads; None where no small one is enough."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1024, 256, generator=generator).to(device, dtype)
+    shapes = [(256, 256), (256, 768), (256, 1024), (64, 256)]
+    weights = [torch.randn(k, n, generator=generator).to(device, dtype) for k, n in shapes]
+    for quantum in (ROW_QUANTUM, 2 * ROW_QUANTUM, 4 * ROW_QUANTUM, 8 * ROW_QUANTUM):
+        if all(_rows_agree(x[:, : w.shape[0]], w, quantum) for w in weights):
+            return quantum
+    return None
+
+
+def _rows_agree(x: Tensor, w: Tensor, quantum: int) -> bool:
+    whole = x @ w
+    counts = [quantum * i for i in (1, 2, 3, 5, 8, 17, 25)]
+    return all(torch.equal(x[:n] @ w, whole[:n]) for n in counts)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Series of one length: x `[B, L, 6]` normalised fp32, stamps `[B, L + P, 5]` int64, keys B."""
+
+    x: np.ndarray
+    stamps: np.ndarray
+    keys: Sequence[int]
+
+
+class Sampler:
+    """Sample paths from a model and its tokenizer.
+
+    max_context: bars that the model sees. max_bytes: memory for a tile's caches; batches are cut to
+    fit it (one series always goes).
+    """
+
+    def __init__(
+        self,
+        model: Kronos,
+        tokenizer: KronosTokenizer,
+        max_context: int,
+        dtype: str = "float32",
+        max_bytes: int = 512 << 20,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        if (model.s1_bits, model.s2_bits) != (tokenizer.s1_bits, tokenizer.s2_bits):
+            raise InputError(
+                f"model and tokenizer do not go together: the model has "
+                f"{model.s1_bits}+{model.s2_bits} bits, the tokenizer "
+                f"{tokenizer.s1_bits}+{tokenizer.s2_bits}"
+            )
+        if max_context < 1:
+            raise InputError(f"max_context must be at least 1 bar, got {max_context}")
+        self.device = next(model.parameters()).device
+        self.max_context, self.max_bytes = max_context, max_bytes
+        with torch.inference_mode():
+            self.model = FusedKronos(model, DTYPES[dtype], max_context)
+            self.tokenizer = FusedTokenizer(tokenizer, DTYPES[dtype], max_context)
+            quantum = row_quantum(DTYPES[dtype], self.device)
+        self.quantum = quantum or ROW_QUANTUM
+        self.fixed_tiles = quantum is None
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        batch: Batch,
+        how: Sampling,
+        samples: int,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Normalised paths `[B, S, P, 6]` fp32; `progress` gets the number of series just done."""
+        count, length, _ = batch.x.shape
+        horizon = batch.stamps.shape[1] - length
+        out = np.empty((count, samples, horizon, batch.x.shape[-1]), dtype=np.float32)
+        tile = self.tile_series(length, horizon, samples)
+        for start in range(0, count, tile):
+            at = np.arange(start, min(start + tile, count))
+            padded = np.resize(at, tile) if self.fixed_tiles else at
+            u = uniforms(seed, [batch.keys[i] for i in padded], horizon, samples)
+            paths = self._tile(batch.x[padded], batch.stamps[padded], u, how)
+            out[at] = paths[: len(at)].cpu().numpy()
+            if progress is not None:
+                progress(len(at))
+        return out
+
+    def tile_series(self, length: int, horizon: int, samples: int) -> int:
+        """How many series of these lengths go into one tile."""
+        if self.fixed_tiles:
+            return max(1, FIXED_TILE_ROWS // samples)
+        return max(1, self.max_bytes // self._series_bytes(length, horizon, samples))
+
+    def _series_bytes(self, length: int, horizon: int, samples: int) -> int:
+        """Peak memory of one series' caches, logits and, where the window slides, windows."""
+        model = self.model
+        size = torch.finfo(model.dtype).bits // 8
+        width = min(length, self.max_context)
+        bars = width + samples * min(horizon, self.max_context - width)
+        if length + horizon - 1 > self.max_context:
+            bars += samples * self.max_context
+        caches = 2 * (len(model.blocks) + 1) * bars * model.d * size
+        scores = 3 * samples * model.cross_heads * (width + horizon) * 4
+        vocabulary = max(model.s1_operand.out, model.s2_operand.out)
+        time = (length + horizon) * model.d * size
+        return int(caches + scores + 4 * samples * vocabulary * 4 + time)
+
+    def _tile(self, x: np.ndarray, stamps: np.ndarray, u: np.ndarray, how: Sampling) -> Tensor:
+        s1, s2 = self._encode(torch.from_numpy(x).to(self.device))
+        new = self._draw_tokens(s1, s2, stamps, u, how)
+        horizon, samples = u.shape[1:3]
+        start = max(0, s1.shape[1] + horizon - self.max_context)
+        prefix = s1[:, start:], s2[:, start:]
+        candles = decode_suffix(self.tokenizer, prefix, new, samples, self.quantum)
+        return candles.view(len(x), samples, horizon, -1)
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """All bars are encoded, also those before the context: their effect on the ids of later
+        bars is part of the published behaviour."""
+        chunk = max(1, 2048 // x.shape[1])
+        parts = [self.tokenizer.encode(part, self.quantum) for part in x.split(chunk)]
+        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+    def _draw_tokens(
+        self, s1: Tensor, s2: Tensor, stamps: np.ndarray, u: np.ndarray, how: Sampling
+    ) -> tuple[Tensor, Tensor]:
+        """History ids `[b, L]` → sampled ids `[R, P]` each."""
+        b, horizon, samples, _ = u.shape
+        at = torch.from_numpy(stamps).to(self.device)
+        # [b, P, S, 2] → [P, 2, R]
+        draws = torch.from_numpy(np.ascontiguousarray(u.transpose(1, 3, 0, 2))).to(self.device)
+        draws = draws.view(horizon, 2, b * samples)
+        tile = TileDecoder(self.model, s1, s2, at, samples, self.quantum)
+        tile.prefill()
+        for step in range(horizon):
+            id1 = draw(tile.s1_logits(), how, draws[step, 0])
+            id2 = draw(tile.s2_logits(id1), how, draws[step, 1])
+            if step < horizon - 1:
+                tile.advance(id1, id2)
+            else:
+                tile.new_s1.append(id1)
+                tile.new_s2.append(id2)
+        return torch.stack(tile.new_s1, 1), torch.stack(tile.new_s2, 1)

@@ -1,0 +1,114 @@
+"""From logits to token ids: temperature, top-k, nucleus, and draws by inverse CDF.
+
+Knows logits `[R, V]` and uniforms `[R]`; nothing of candles, caches or files. No global random
+state: the uniforms are a function of (seed, series key, step, sample).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kronos.errors import InputError
+
+NUCLEUS_HEAD = 64  # candidates looked at before a full sort is worth its time
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn.
+
+    temperature: logits are divided by it, > 0.
+    top_k: 0 for all tokens; k keeps the k most probable (1 is greedy and ignores the uniforms).
+    top_p: in (0, 1]; keeps the smallest set of most probable tokens with at least that mass.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.temperature) and self.temperature > 0):
+            raise InputError(
+                f"temperature T must be a finite number above 0, got {self.temperature}; "
+                "for the most probable path use top_k=1"
+            )
+        if self.top_k < 0 or int(self.top_k) != self.top_k:
+            raise InputError(f"top_k must be a whole number, 0 (off) or more, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p must be in (0, 1], got {self.top_p}; 1 keeps every token")
+
+    @property
+    def greedy(self) -> bool:
+        return self.top_k == 1
+
+
+def series_key(*parts: object) -> int:
+    """A 64-bit key of anything with a stable `str`, such as `(symbol, asof)`."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def uniforms(seed: int, keys: Sequence[int], steps: int, samples: int) -> np.ndarray:
+    """`[B, steps, samples, 2]` fp32 in [0, 1): one for s1 and one for s2 of each bar drawn.
+
+    Philox (Salmon et al. 2011) with key (seed, series key) and the step as counter, so that a
+    value depends on (seed, key, step, sample) alone: more series, steps or samples leave it be.
+    """
+    out = np.empty((len(keys), steps, samples, 2), dtype=np.float32)
+    for row, key in zip(out, keys, strict=True):
+        philox = np.array([seed % 2**64, key % 2**64], dtype=np.uint64)
+        for step in range(steps):
+            counter = np.array([0, 0, 0, step], dtype=np.uint64)
+            generator = np.random.Generator(np.random.Philox(key=philox, counter=counter))
+            generator.random(dtype=np.float32, out=row[step])
+    return out
+
+
+def _keep_top_k(logits: Tensor, k: int) -> Tensor:
+    threshold = logits.topk(min(k, logits.shape[-1]), -1).values[:, -1:]
+    return logits.masked_fill(logits < threshold, -torch.inf)
+
+
+def _nucleus_threshold(probs: Tensor, top_p: float) -> Tensor:
+    """The least probability that stays in the nucleus, `[R, 1]`: tokens are taken in falling order
+    for as long as the mass before them is not above `top_p`."""
+    head = min(NUCLEUS_HEAD, probs.shape[-1])
+    ranked = probs.topk(head, -1).values
+    mass = ranked.cumsum(-1)
+    if head < probs.shape[-1] and bool((mass[:, -1] <= top_p).any()):
+        ranked = probs.sort(-1, descending=True).values
+        mass = ranked.cumsum(-1)
+    last = (mass <= top_p).sum(-1, keepdim=True).clamp_(max=ranked.shape[-1] - 1)
+    return ranked.gather(-1, last)
+
+
+def token_probs(logits: Tensor, how: Sampling) -> Tensor:
+    """Logits `[R, V]` → the probabilities that tokens are drawn from, `[R, V]`, rows sum to 1.
+
+    With both top_k and top_p only top_k counts, as in the published code.
+    """
+    logits = logits.float() / how.temperature
+    if how.top_k > 0:
+        return _keep_top_k(logits, how.top_k).softmax(-1)
+    probs = logits.softmax(-1)
+    if how.top_p < 1:
+        probs = probs.masked_fill(probs < _nucleus_threshold(probs, how.top_p), 0.0)
+        probs = probs / probs.sum(-1, keepdim=True)
+    return probs
+
+
+def draw(logits: Tensor, how: Sampling, u: Tensor) -> Tensor:
+    """Logits `[R, V]`, uniforms `u [R]` in [0, 1) → ids `[R]`; greedy takes the first maximum."""
+    if how.greedy:
+        return logits.argmax(-1)
+    cdf = token_probs(logits, how).cumsum(-1)
+    total = cdf[:, -1]
+    # below the total even after rounding, so that a token of probability 0 is never met
+    target = torch.minimum(u * total, total * (1 - 2**-23))
+    return torch.searchsorted(cdf, target.unsqueeze(-1), right=True).squeeze(-1)
