@@ -34,7 +34,7 @@ class Prepared:
 
 def time_stamps(times: pd.DatetimeIndex) -> np.ndarray:
     """Times → `[n, 5]` int64: minute, hour, weekday (Monday 0), day, month."""
-    parts = (times.minute, times.hour, times.weekday, times.day, times.month)
+    parts = (times.minute, times.hour, times.day_of_week, times.day, times.month)
     return np.stack([np.asarray(p, dtype=np.int64) for p in parts], axis=1)
 
 

@@ -1,0 +1,223 @@
+"""Cuts training and validation windows out of candle arrays.
+
+Knows arrays and times; nothing of frames, files or symbols' meaning. A window is `lookback` bars,
+on which alone it is normalised, and `horizon + 1` target bars after them. Random order comes from
+generators made here out of a seed; the global generator is neither read nor set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from kronos.errors import TrainingError
+
+Batch = tuple[Tensor, Tensor]  # candles [B, W, 6] normalised, stamps [B, W, 5]
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One symbol's bars, oldest first."""
+
+    values: NDArray[np.float32]  # [n, 6] open high low close volume amount, unnormalised
+    stamps: NDArray[np.int64]  # [n, 5] minute hour weekday day month
+    times: NDArray[np.datetime64]  # [n] strictly increasing
+
+    def __post_init__(self) -> None:
+        n = len(self.times)
+        if self.values.shape != (n, 6) or self.stamps.shape != (n, 5):
+            raise TrainingError(
+                f"a series of {n} times needs values [{n}, 6] and stamps [{n}, 5], got "
+                f"{self.values.shape} and {self.stamps.shape}"
+            )
+        if not np.isfinite(self.values).all():
+            raise TrainingError("a series holds values that are not finite")
+        if (np.diff(self.times) <= np.timedelta64(0)).any():
+            raise TrainingError("a series' times must be strictly increasing")
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """How long a window is and how far its normalised values reach."""
+
+    lookback: int = 90  # bars a window is normalised on
+    horizon: int = 10  # bars; one more target follows, since each token predicts the next
+    clip: float = 5.0  # standard deviations
+
+    def __post_init__(self) -> None:
+        if self.lookback < 2 or self.horizon < 1 or not self.clip > 0:
+            raise TrainingError(
+                "a window needs lookback >= 2, horizon >= 1 and clip > 0, got "
+                f"{self.lookback}, {self.horizon} and {self.clip}"
+            )
+
+    @property
+    def bars(self) -> int:
+        """Bars in a whole window."""
+        return self.lookback + self.horizon + 1
+
+
+def normalise(x: NDArray[np.float32], lookback: int, clip: float) -> NDArray[np.float32]:
+    """Windows `[..., W, 6]` by the mean and deviation of their first `lookback` bars, clipped."""
+    past = x[..., :lookback, :]
+    mean = past.mean(-2, keepdims=True)
+    scale = past.std(-2, keepdims=True) + np.float32(1e-5)
+    out: NDArray[np.float32] = np.clip((x - mean) / scale, -clip, clip).astype(np.float32)
+    return out
+
+
+class Windows(Dataset[Batch]):
+    """Every window of some series whose bars are allowed, as `(x [W, 6], stamp [W, 5])`.
+
+    Build one with `train_windows` or `validation_windows`, which say what is allowed.
+    """
+
+    def __init__(
+        self, series: Mapping[str, Series], shape: WindowShape, starts: Mapping[str, list[int]]
+    ) -> None:
+        self.shape = shape
+        self.index = [(name, start) for name in series for start in starts[name]]
+        self.series = dict(series)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: int) -> Batch:
+        name, start = self.index[i]
+        bars = slice(start, start + self.shape.bars)
+        x = normalise(self.series[name].values[bars], self.shape.lookback, self.shape.clip)
+        return torch.from_numpy(x), torch.from_numpy(self.series[name].stamps[bars])
+
+
+def _between(one: Series, start: np.datetime64, end: np.datetime64) -> tuple[int, int]:
+    """Positions of the first bar at or after `start` and of the first at or after `end`."""
+    low, high = np.searchsorted(one.times, np.array([start, end], one.times.dtype))
+    return int(low), int(high)
+
+
+def _refuse_empty(kind: str, windows: Windows, start: np.datetime64, end: np.datetime64) -> Windows:
+    if len(windows) == 0:
+        shape, kept = windows.shape, [_between(s, start, end) for s in windows.series.values()]
+        longest = max((high - low for low, high in kept), default=0)
+        raise TrainingError(
+            f"no {kind} window fits from {start} until {end}: it takes {shape.lookback} + "
+            f"{shape.horizon} + 1 = {shape.bars} bars, and the longest of {len(kept)} series has "
+            f"{longest} there; give more history, a wider range or a shorter lookback"
+        )
+    return windows
+
+
+def train_windows(
+    series: Mapping[str, Series],
+    shape: WindowShape,
+    start: np.datetime64,
+    end: np.datetime64,
+    stride: int = 1,
+) -> Windows:
+    """Windows whose every bar has `start <= time < end`, one each `stride` bars.
+
+    Raises `TrainingError` where there is none.
+    """
+    starts = {}
+    for name, one in series.items():
+        low, high = _between(one, start, end)
+        starts[name] = list(range(low, high - shape.bars + 1, stride))
+    return _refuse_empty("training", Windows(series, shape, starts), start, end)
+
+
+def validation_windows(
+    series: Mapping[str, Series],
+    shape: WindowShape,
+    start: np.datetime64,
+    end: np.datetime64,
+    stride: int = 1,
+) -> Windows:
+    """Windows whose target bars all have `start <= time < end`; lookbacks may reach back further.
+
+    Raises `TrainingError` where there is none.
+    """
+    starts = {}
+    for name, one in series.items():
+        low, high = _between(one, start, end)
+        first = max(low - shape.lookback, 0)
+        starts[name] = list(range(first, high - shape.bars + 1, stride))
+    return _refuse_empty("validation", Windows(series, shape, starts), start, end)
+
+
+class EpochOrder(Sampler[list[int]]):
+    """Batches of window numbers in an order that is a function of (seed, epoch) alone.
+
+    With `world` workers each one sees every `world`-th window of the same order, and all of them
+    the same number of batches. A last short batch is left out unless it is the only one.
+    """
+
+    def __init__(
+        self,
+        n_windows: int,
+        batch_size: int,
+        seed: int,
+        batches: int | None = None,
+        *,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if n_windows < world or batch_size < 1 or not 0 <= rank < world:
+            raise TrainingError(
+                f"{n_windows} windows cannot be dealt to {world} workers (this one is {rank}) in "
+                f"batches of {batch_size}"
+            )
+        self.n_windows, self.seed, self.rank, self.world = n_windows, seed, rank, world
+        share = n_windows // world
+        self.batch_size = min(batch_size, share)
+        whole = share // self.batch_size
+        self.batches = whole if batches is None else min(batches, whole)
+        self.epoch, self.first = 0, 0
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def start_at(self, epoch: int, batch: int = 0) -> None:
+        """The next iteration gives `epoch`'s batches from number `batch` on."""
+        self.epoch, self.first = epoch, batch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch))
+        order = torch.randperm(self.n_windows, generator=generator)
+        mine = order[self.rank :: self.world].tolist()
+        for number in range(self.first, self.batches):
+            yield mine[number * self.batch_size : (number + 1) * self.batch_size]
+
+
+class EpochLoader:
+    """`loader(epoch, first_batch)` gives that epoch's training batches from that one on."""
+
+    def __init__(self, windows: Windows, order: EpochOrder) -> None:
+        self.order = order
+        # Its own generator: a loader without one draws from the global one.
+        self.loader: DataLoader[Batch] = DataLoader(
+            windows, batch_sampler=order, generator=torch.Generator()
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __call__(self, epoch: int, first_batch: int) -> Iterator[Batch]:
+        self.order.start_at(epoch, first_batch)
+        yield from self.loader
+
+
+def validation_loader(windows: Windows, batch_size: int) -> DataLoader[Batch]:
+    """Every window once, in order; the last batch may be short."""
+    return DataLoader(windows, batch_size, generator=torch.Generator())
+
+
+def mixed_seed(*parts: int) -> int:
+    """One 63-bit seed out of several non-negative integers."""
+    state = np.random.SeedSequence(parts).generate_state(2, np.uint32).astype(np.uint64)
+    return int((state[0] << np.uint64(31)) ^ state[1])
