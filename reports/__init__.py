@@ -1,0 +1,1 @@
+"""Pages about runs, made from run folders and nothing else."""

@@ -1,0 +1,28 @@
+"""What can go wrong in a run, in words meant for the person who started it.
+
+SandboxError
+├── ConfigError       an option is out of range, or two options contradict each other
+├── StrategyError     the strategy file cannot be loaded, or asked for something impossible
+├── WindowError       there are no candles, or too few, between the dates asked for
+└── RunFolderError    the run folder cannot be written or read
+"""
+
+
+class SandboxError(Exception):
+    """Base of every error of this room; its text is one line."""
+
+
+class ConfigError(SandboxError):
+    """An option is out of range, or two options contradict each other."""
+
+
+class StrategyError(SandboxError):
+    """The strategy file cannot be loaded, or asked for something impossible."""
+
+
+class WindowError(SandboxError):
+    """There are no candles, or too few, between the dates asked for."""
+
+
+class RunFolderError(SandboxError):
+    """The run folder cannot be written or read."""

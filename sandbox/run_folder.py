@@ -1,0 +1,133 @@
+"""A run folder: written beside its place under a hidden name, then renamed. Whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sandbox.errors import RunFolderError
+
+RUNS = Path("runs")
+MARK = "config.json"  # the file that makes a folder a run folder
+PACKAGES = ("backtrader", "numpy", "pandas", "quantstats", "torch")
+
+
+def safe_name(text: str) -> str:
+    """A text as a file name: letters, digits, dot, dash and underscore."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80] or "run"
+
+
+@contextmanager
+def run_folder(default_name: str, out: Path | None = None) -> Iterator[_Draft]:
+    """A draft to write to; it becomes the run folder when the block ends well.
+
+    Without `out` the folder is `runs/NAME`, or `runs/NAME-2`, -3 ... where that is taken. With
+    `out` an older run folder at that place is replaced, anything else in it is refused.
+    """
+    if out is not None and out.name in ("", ".."):
+        out = out.resolve()  # a folder that is renamed needs a name
+    place = out if out is not None else RUNS / safe_name(default_name)
+    if out is not None:
+        _refuse_what_is_no_run(out)
+    draft = _Draft(_make_draft(place))
+    try:
+        yield draft
+        draft.folder = _put_down(draft.folder, place, replace=out is not None)
+    except BaseException:
+        shutil.rmtree(draft.folder, ignore_errors=True)
+        raise
+
+
+class _Draft:
+    """The files of a run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder  # the hidden one, then the run folder
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        text = json.dumps(content, indent=2, default=str, allow_nan=False)
+        (self.folder / name).write_text(text + "\n", encoding="utf-8")
+
+    def write_csv(self, name: str, table: pd.DataFrame) -> None:
+        shown = table.assign(time=table["time"].map(_utc_text))
+        shown.to_csv(self.folder / name, index=False, float_format="%.12g", lineterminator="\n")
+
+    def log(self, line: str) -> None:
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what a run's numbers depend on."""
+    return {name: found for name in PACKAGES if (found := _version(name)) is not None}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _utc_text(time: pd.Timestamp) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _refuse_what_is_no_run(out: Path) -> None:
+    if out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file()):
+        return
+    if out.exists():
+        raise RunFolderError(f"{out} exists and is not a run folder: choose another --out")
+
+
+def _make_draft(place: Path) -> Path:
+    draft = place.parent / f".{place.name}.partial-{os.getpid()}"
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {place.parent}: {error.strerror}") from error
+    return draft
+
+
+def _put_down(draft: Path, place: Path, *, replace: bool) -> Path:
+    if replace:
+        return _replace(draft, place)
+    for target in _free_names(place):
+        try:
+            return draft.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+    raise AssertionError("names never run out")
+
+
+def _replace(draft: Path, place: Path) -> Path:
+    old = place.parent / f".{place.name}.old-{os.getpid()}"
+    if place.exists():
+        place.rename(old)
+    try:
+        return draft.rename(place)
+    except OSError:
+        if old.exists():
+            old.rename(place)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _free_names(place: Path) -> Iterator[Path]:
+    number = 1
+    while True:
+        target = place if number == 1 else place.with_name(f"{place.name}-{number}")
+        if not target.exists():
+            yield target
+        number += 1

@@ -1,0 +1,1 @@
+"""Portfolio ideas, one a file."""

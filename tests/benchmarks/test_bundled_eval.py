@@ -1,0 +1,97 @@
+"""The measures of the bundled checkpoint, each by hand on numbers small enough to see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.bundled_eval import (
+    LOOKBACK,
+    cases_between,
+    covered,
+    fair_crps,
+    forecast_returns,
+    random_walk,
+    rank_ic,
+)
+
+
+def a_frame(sessions: pd.DatetimeIndex, drift: float = 0.01) -> pd.DataFrame:
+    close = 100 * (1 + drift) ** np.arange(len(sessions))
+    columns = dict.fromkeys(("open", "high", "low", "close"), close)
+    return pd.DataFrame(
+        columns | {"volume": 1.0, "amount": close}, index=sessions + pd.Timedelta(hours=7)
+    )
+
+
+def test_crps_by_hand() -> None:
+    # |1-2|, |3-2|, |2-2|: mean 2/3; pairs differ by 2, 1, 1: mean 4/3, half of it 2/3
+    assert fair_crps(np.array([[1.0, 3.0, 2.0]]), np.array([2.0])) == pytest.approx([0.0])
+    assert fair_crps(np.array([[1.0, 3.0, 2.0]]), np.array([5.0])) == pytest.approx([3 - 2 / 3])
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=12), st.floats(-1, 1))
+def test_crps_equals_its_double_sum(samples: list[float], outcome: float) -> None:
+    x = np.array(samples)
+    pairs = np.abs(x[:, None] - x[None]).sum() / (2 * len(x) * (len(x) - 1))
+    expected = np.abs(x - outcome).mean() - pairs
+    assert fair_crps(x[None], np.array([outcome]))[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_band_covers_ninety_percent_of_exchangeable_outcomes() -> None:
+    rng = np.random.default_rng(0)
+    assert covered(rng.normal(size=(20000, 32)), rng.normal(size=20000)) == pytest.approx(
+        0.9, abs=0.01
+    )
+
+
+def test_rank_ic_is_a_mean_over_dates() -> None:
+    dates = np.repeat(np.array(["2019-01-02", "2019-01-03"], "datetime64[D]"), 10)
+    outcome = np.tile(np.arange(10.0), 2)
+    score = outcome.copy()
+    assert rank_ic(score, outcome, dates)["mean"] == pytest.approx(1.0)
+    score[10:] *= -1
+    found = rank_ic(score, outcome, dates)
+    assert (found["mean"], found["t"], found["dates"]) == pytest.approx((0, 0, 2))
+    with pytest.raises(ValueError, match="no date has 10 symbols"):
+        rank_ic(score[:5], outcome[:5], dates[:5])
+
+
+def test_random_walk_draws_past_steps_only() -> None:
+    x = np.ones((2, 4, 6), np.float32)
+    x[:, :, 3] = [100, 110, 121, 133.1]
+    walk = random_walk(x, horizon=2, samples=5, seed=0)
+    assert walk.shape == (2, 5, 2)
+    assert walk[..., 0] == pytest.approx(0.1, abs=1e-6)
+    assert walk[..., 1] == pytest.approx(0.21, abs=1e-6)
+
+
+def test_horizon_counts_the_symbol_s_own_bars() -> None:
+    sessions = pd.bdate_range("2018-06-01", "2019-03-29", tz="UTC", name="time")
+    gap = sessions.delete(sessions.get_loc(pd.Timestamp("2019-01-03", tz="UTC")))
+    frames = {"FULL": a_frame(sessions), "GAP": a_frame(gap)}
+    cases = cases_between(frames, "2019-01-01", "2019-02-01", stride=1, horizon=5)
+    assert cases.x.shape[1:] == (LOOKBACK, 6)
+    assert cases.y_stamp.shape[1:] == (5, 5)
+    assert cases.outcome == pytest.approx(
+        np.tile(1.01 ** np.arange(1, 6) - 1, (len(cases.x), 1)), rel=1e-4
+    )
+    at = cases.dates.tolist().index(np.datetime64("2019-01-02", "s").item())
+    assert cases.symbols[at] == "FULL"
+    assert cases.y_stamp[at, 0].tolist() == [0, 0, 3, 3, 1]
+    own = [i for i, name in enumerate(cases.symbols) if name == "GAP"]
+    assert cases.y_stamp[own[1], 0].tolist() == [0, 0, 4, 4, 1]
+    assert max(cases.dates) == np.datetime64("2019-01-24", "s")
+
+
+def test_forecasts_are_returns_against_the_last_close() -> None:
+    sessions = pd.bdate_range("2018-06-01", "2019-03-29", tz="UTC", name="time")
+    cases = cases_between({"A": a_frame(sessions)}, "2019-01-01", "2019-02-01", 1, 5)
+
+    def flat(x: np.ndarray, *_: object, sample_count: int, **__: object) -> np.ndarray:
+        return np.repeat(np.repeat(x[:, None, -1:], sample_count, 1), 5, 2) * 2
+
+    assert forecast_returns(flat, cases, samples=3, seed=0, batch=4) == pytest.approx(1.0)

@@ -1,0 +1,122 @@
+"""Small markets, strategies run on them, and a stand-in for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sandbox.broker import Account
+from sandbox.engine import Backtest, run_backtest
+
+FREE = Account(cash=10_000.0, commission_bps=0.0, slippage_bps=0.0)
+
+
+def make_frame(bars: Sequence[Sequence[float]], days: Sequence[str] | str) -> pd.DataFrame:
+    """Candles from rows of (open, high, low, close), on given days or from a day on, at 21:00."""
+    if isinstance(days, str):
+        index = pd.bdate_range(days, periods=len(bars), tz="UTC")
+    else:
+        index = pd.DatetimeIndex(list(days), tz="UTC")
+    frame = pd.DataFrame(bars, columns=["open", "high", "low", "close"], dtype=float)
+    frame["volume"], frame["amount"] = 1000.0, 1000.0 * frame["close"]
+    return frame.set_index(index + pd.Timedelta(hours=21))
+
+
+def make_market(symbols: Sequence[str], bars: int, seed: int = 1) -> dict[str, pd.DataFrame]:
+    """Random walks, all on the same weekdays from 2023-01-02."""
+    generator = np.random.default_rng(seed)
+    market = {}
+    for symbol in symbols:
+        close = 100 * np.exp(np.cumsum(generator.normal(0, 0.02, bars)))
+        open_ = close * np.exp(generator.normal(0, 0.005, bars))
+        high, low = np.maximum(open_, close) * 1.003, np.minimum(open_, close) * 0.997
+        market[symbol] = make_frame(np.column_stack([open_, high, low, close]), "2023-01-02")
+    return market
+
+
+def make_run(
+    frames: Mapping[str, pd.DataFrame], strategy: Any, account: Account = FREE, **more: Any
+) -> Backtest:
+    """A backtest over all the bars, with defaults for what a test does not care about."""
+    times = pd.DatetimeIndex(
+        np.unique(np.concatenate([f.index for f in frames.values()])), tz="UTC"
+    )
+    options: dict[str, Any] = {"name": "test", "start": times[0], "end": times[-1]} | more
+    return run_backtest(frames, strategy, account=account, **options)
+
+
+class FakePredictor:
+    """Paths that go on as the window went, with a spread drawn from the key alone."""
+
+    def sample_paths(
+        self,
+        x: np.ndarray,
+        x_stamp: np.ndarray,
+        y_stamp: np.ndarray,
+        keys: Sequence[int],
+        *,
+        sample_count: int,
+        seed: int,
+        progress: Callable[[int], None] | None,
+        **_: float,
+    ) -> np.ndarray:
+        assert x_stamp.shape == (*x.shape[:2], 5)
+        assert len(keys) == len(x) == len(y_stamp)
+        bars = y_stamp.shape[1]
+        drift = np.log(x[:, -1, 3] / x[:, 0, 3]) / x.shape[1]
+        paths = np.empty((len(x), sample_count, bars, 6), dtype=np.float32)
+        for nth, key in enumerate(keys):
+            spread = np.random.default_rng([key, seed]).normal(0, 0.01, (sample_count, bars))
+            close = x[nth, -1, 3] * np.exp(np.cumsum(drift[nth] + spread, axis=1))
+            paths[nth, :, :, :4] = close[:, :, None]
+            paths[nth, :, :, 4:] = x[nth, -1, 4:]
+        if progress:
+            progress(len(x) - 1)
+            progress(1)
+        return paths
+
+
+def make_checkpoint(seen_until: date | None = date(2018, 12, 31)) -> SimpleNamespace:
+    return SimpleNamespace(
+        name="fake",
+        fingerprint="0123456789abcdef" * 4,
+        max_context=512,
+        seen_until=seen_until,
+        predictor=lambda **_: FakePredictor(),
+    )
+
+
+@pytest.fixture
+def candles() -> Callable[..., pd.DataFrame]:
+    return make_frame
+
+
+@pytest.fixture
+def market() -> Callable[..., dict[str, pd.DataFrame]]:
+    return make_market
+
+
+@pytest.fixture
+def trade() -> Callable[..., Backtest]:
+    return make_run
+
+
+@pytest.fixture
+def predictor() -> FakePredictor:
+    return FakePredictor()
+
+
+@pytest.fixture
+def fake_model(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """`kronos.load` answers every name with a stand-in."""
+    import kronos
+
+    checkpoint = make_checkpoint()
+    monkeypatch.setattr(kronos, "load", lambda _: checkpoint)
+    return checkpoint
