@@ -37,7 +37,13 @@ class TileDecoder:
     """
 
     def __init__(
-        self, model: FusedKronos, s1: Tensor, s2: Tensor, stamps: Tensor, samples: int, quantum: int
+        self,
+        model: FusedKronos,
+        s1: Tensor,
+        s2: Tensor,
+        stamps: Tensor,
+        samples: int,
+        quantum: int,
     ) -> None:
         self.model, self.samples, self.quantum = model, samples, quantum
         self.b, self.length = s1.shape
@@ -60,13 +66,17 @@ class TileDecoder:
         like = self.time
         self.filled = 0
         self.cached = [
-            LayerCache(
-                self.b, self.samples, blk.n_heads, width, capacity, blk.head_dim, like
-            )
+            LayerCache(self.b, self.samples, blk.n_heads, width, capacity, blk.head_dim, like)
             for blk in self.model.blocks
         ]
         self.cross = LayerCache(
-            self.b, self.samples, self.model.cross_heads, width, capacity, self.model.cross_dim, like
+            self.b,
+            self.samples,
+            self.model.cross_heads,
+            width,
+            capacity,
+            self.model.cross_dim,
+            like,
         )
         time = self.time[:, self.length - width : self.length]
         states = self._run(self.s1[:, -width:], self.s2[:, -width:], time, self.cached, self.cross)
@@ -78,7 +88,11 @@ class TileDecoder:
         return pad_rows(states.repeat_interleave(self.samples, 0), self.quantum)
 
     def _run(
-        self, s1: Tensor, s2: Tensor, time: Tensor, caches: list[LayerCache] | None,
+        self,
+        s1: Tensor,
+        s2: Tensor,
+        time: Tensor,
+        caches: list[LayerCache] | None,
         cross: LayerCache,
     ) -> Tensor:
         """Whole windows, ids `[n, W]`, filling the caches; the last hidden states `[n, d]`."""
@@ -94,7 +108,8 @@ class TileDecoder:
                 cache = caches[i] if caches is not None else None
                 x = prefill_block(block, x, (count, width), self.model.cis[:width], cache, at)
             x = self.model.normed(x)
-            k, v = (y[: count * width].unflatten(0, (count, width)) for y in self.model.cross_keys(x))
+            kv = self.model.cross_keys(x[: count * width])
+            k, v = (y.unflatten(0, (count, width)) for y in kv)
             cross.prefix_k[at], cross.prefix_v[at] = k.transpose(1, 2), v.transpose(1, 2)
             last[at] = x[: count * width].view(count, width, -1)[:, -1]
         return last
@@ -143,18 +158,23 @@ class TileDecoder:
             self.cross = LayerCache(
                 self.rows, 1, self.model.cross_heads, width, 0, self.model.cross_dim, like
             )
-        ids = (
-            torch.cat((old.repeat_interleave(self.samples, 0), torch.stack(new, 1)), 1)[:, -width:]
-            for old, new in ((self.s1, self.new_s1), (self.s2, self.new_s2))
-        )
+
+        def window(old: Tensor, new: list[Tensor]) -> Tensor:
+            whole = torch.cat((old.repeat_interleave(self.samples, 0), torch.stack(new, 1)), 1)
+            return whole[:, -width:]
+
+        s1, s2 = window(self.s1, self.new_s1), window(self.s2, self.new_s2)
         end = self.length + steps
         time = self.time[:, end - width : end].repeat_interleave(self.samples, 0)
-        self.states = pad_rows(self._run(*ids, time, None, self.cross), self.quantum)
+        self.states = pad_rows(self._run(s1, s2, time, None, self.cross), self.quantum)
 
 
 def decode_suffix(
-    tokenizer: FusedTokenizer, prefix: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor],
-    samples: int, quantum: int,
+    tokenizer: FusedTokenizer,
+    prefix: tuple[Tensor, Tensor],
+    new: tuple[Tensor, Tensor],
+    samples: int,
+    quantum: int,
 ) -> Tensor:
     """Candles of the sampled bars: prefix ids `[b, W]`, new ids `[R, P]` → `[R, P, 6]` fp32.
 
@@ -168,9 +188,7 @@ def decode_suffix(
     for start in range(0, b, chunk):
         end = min(start + chunk, b)
         at, rows = slice(start, end), slice(start * samples, end * samples)
-        caches = _decoder_prefix(
-            tokenizer, prefix[0][at], prefix[1][at], samples, horizon, quantum
-        )
+        caches = _decoder_prefix(tokenizer, prefix[0][at], prefix[1][at], samples, horizon, quantum)
         z = tokenizer.embed_codes(new[0][rows], new[1][rows], quantum)
         mask = z.new_full((horizon, horizon), -math.inf).triu(1)
         cis = tokenizer.cis(width, width + horizon)
@@ -193,9 +211,7 @@ def _decoder_prefix(
     z = tokenizer.embed_codes(s1, s2, quantum)
     caches = []
     for i, block in enumerate(tokenizer.decoder):
-        cache = LayerCache(
-            b, samples, block.n_heads, width, horizon, block.head_dim, z
-        )
+        cache = LayerCache(b, samples, block.n_heads, width, horizon, block.head_dim, z)
         last = i == len(tokenizer.decoder) - 1
         if width:
             z = prefill_block(

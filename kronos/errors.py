@@ -1,11 +1,11 @@
 """Every error that this package raises on purpose.
 
-    KronosError
-    ├── InputError (ValueError)       a frame, a time index or a sampling setting cannot be used
-    ├── ConfigError (ValueError)      model dimensions that contradict each other
-    ├── TrainingError (ValueError)    a training or validation set that cannot be learned from
-    └── CheckpointError (OSError)     weights that cannot be found, or that are not what was asked for
-        └── UnknownModelError         a name that no checkpoint has
+KronosError
+├── InputError (ValueError)       a frame, a time index or a sampling setting cannot be used
+├── ConfigError (ValueError)      model dimensions that contradict each other
+├── TrainingError (ValueError)    a training or validation set that cannot be learned from
+└── CheckpointError (OSError)     weights that cannot be found, or that are not what was asked for
+    └── UnknownModelError         a name that no checkpoint has
 """
 
 from __future__ import annotations

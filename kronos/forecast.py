@@ -35,10 +35,11 @@ class Forecast:
     paths: FloatArray
 
     def __post_init__(self) -> None:
-        if self.paths.ndim != 3 or self.paths.shape[1:] != (len(self.index), len(COLUMNS)):
+        wanted = len(self.index), len(COLUMNS)
+        if self.paths.ndim != 3 or self.paths.shape[1:] != wanted or self.paths.size == 0:
             raise InputError(
                 f"paths of {self.symbol or 'a series'} must be [S, {len(self.index)}, "
-                f"{len(COLUMNS)}], got {list(self.paths.shape)}"
+                f"{len(COLUMNS)}] with at least 1 sample and bar, got {list(self.paths.shape)}"
             )
 
     @property
@@ -52,8 +53,8 @@ class Forecast:
     def returns(self, h: int | None = None) -> FloatArray:
         """Simple return of the close at bar `h`, of every sample: `[S]`."""
         h = self.horizon if h is None else h
-        if not 1 <= h <= self.horizon:
-            raise InputError(f"bar h must be 1 to {self.horizon}, got {h}")
+        if not isinstance(h, int | np.integer) or not 1 <= h <= self.horizon:
+            raise InputError(f"bar h must be a whole number from 1 to {self.horizon}, got {h}")
         closes: FloatArray = self.paths[:, h - 1, CLOSE].astype(np.float64)
         return closes / self.close - 1
 

@@ -9,15 +9,17 @@ each step exact up to rounding:
 - the embedding of a token pair, linear in both, becomes two table look-ups; so does the query that
   the dependency layer makes of an s1.
 
-A prefix is computed once for a series and shared by its samples (`LayerCache.attend`): the S samples' queries
-meet the prefix keys as one matrix product and their own few keys separately. Shapes: b series,
-S samples, R = b·S rows, W prefix bars, N own bars, T new bars, H heads, D head size, d = H·D.
+A prefix is computed once for a series and shared by its samples (`LayerCache.attend`): the S
+samples' queries meet the prefix keys as one matrix product and their own few keys separately.
+Shapes: b series, S samples, R = b·S rows, W prefix bars, T new bars, H heads, D head size, d = H·D.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,7 +27,6 @@ from torch import Tensor, nn
 from kronos.layers import Attention, TransformerBlock
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
-
 
 LEADING_PAD = 16  # elements: keeps weight rows off one another's cache sets
 BLOCK = 64  # output columns of a block where few rows are multiplied
@@ -35,8 +36,9 @@ FEW_ROWS = 128  # up to here blocks of columns are faster than one whole product
 class Operand:
     """A linear layer's weight as the right operand of a matrix product, for many rows or few.
 
-    Few rows are multiplied block by block of columns, which spares packing the whole weight; each
-    element is the same sum in the same order either way.
+    On a CPU few rows are multiplied block by block of columns, each block laid out in one piece,
+    which spares packing the whole weight for them and reads memory in order; each element is the
+    same sum in the same order either way. The price is a second copy of the weight.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
@@ -44,14 +46,16 @@ class Operand:
         buffer = weight.new_zeros(inner, out + LEADING_PAD, dtype=dtype)
         self.whole = buffer[:, :out]
         self.whole.copy_(weight.T)
-        self.blocks = None if out % BLOCK else self.whole.unflatten(1, (-1, BLOCK)).transpose(0, 1)
+        self.blocks = None
+        if out % BLOCK == 0 and weight.device.type == "cpu":
+            self.blocks = self.whole.unflatten(1, (-1, BLOCK)).transpose(0, 1).contiguous()
         self.bias = weight.new_zeros(out, dtype=dtype) if bias is None else bias.to(dtype)
         self.out = out
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """`x [n, in]` → `x @ weight + residual`, the bias where no residual is given: `[n, out]`."""
         rows = x.shape[0]
-        if self.blocks is None or rows > FEW_ROWS or x.device.type != "cpu":
+        if self.blocks is None or rows > FEW_ROWS:
             return torch.addmm(self.bias if residual is None else residual, x, self.whole)
         count = self.blocks.shape[0]
         if residual is None:
@@ -62,11 +66,29 @@ class Operand:
         return out.transpose(0, 1).reshape(rows, self.out)
 
 
+def pack(operands: Sequence[Operand]) -> None:
+    """Move the operands' blocks into one piece of memory, in the order that they are used.
+
+    numpy asks for huge pages for a large piece, which a walk through all weights at every step
+    feels: with small ones it waits for address translation.
+    """
+    blocks = [op.blocks for op in operands if op.blocks is not None]
+    if not blocks:
+        return
+    size = sum(b.numel() * b.element_size() for b in blocks)
+    memory = torch.from_numpy(np.empty(size, np.uint8)).view(blocks[0].dtype)
+    places = memory.split([b.numel() for b in blocks])
+    filled = iter([p.view(b.shape).copy_(b) for p, b in zip(places, blocks, strict=True)])
+    for op in operands:
+        if op.blocks is not None:
+            op.blocks = next(filled)
+
+
 def rms_norm(x: Tensor, eps: float) -> Tensor:
     """`x / sqrt(mean(x²) + eps)` over the last dimension, in fp32."""
     x32 = x.float()
     norm = torch.linalg.vector_norm(x32, dim=-1, keepdim=True)
-    scale = torch.addcmul(norm.new_tensor(eps), norm, norm, value=1 / x.shape[-1]).rsqrt_()
+    scale = (norm * norm).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
     return (x32 * scale).to(x.dtype)
 
 
@@ -88,7 +110,14 @@ class LayerCache:
     """
 
     def __init__(
-        self, b: int, samples: int, heads: int, width: int, capacity: int, head_dim: int, like: Tensor
+        self,
+        b: int,
+        samples: int,
+        heads: int,
+        width: int,
+        capacity: int,
+        head_dim: int,
+        like: Tensor,
     ) -> None:
         def pair(*shape: int) -> tuple[Tensor, Tensor]:
             return like.new_empty(shape), like.new_empty(shape)
@@ -177,9 +206,10 @@ class FusedBlock:
         scale = self.head_dim**-0.5
         q, k, v = attention.q_proj, attention.k_proj, attention.v_proj
         h = self.n_heads
-        w_qkv = torch.cat(
-            (_interleave(q.weight, h) * scale, _interleave(k.weight, h), v.weight)
-        ) * norm1
+        w_qkv = (
+            torch.cat((_interleave(q.weight, h) * scale, _interleave(k.weight, h), v.weight))
+            * norm1
+        )
         b_qkv = torch.cat((_interleave(q.bias, h) * scale, _interleave(k.bias, h), v.bias))
         self.qkv_operand = Operand(w_qkv, b_qkv, dtype)
         self.out_operand = Operand(attention.out_proj.weight, None, dtype)
@@ -187,6 +217,9 @@ class FusedBlock:
         gate_up = torch.cat((block.ffn.w1.weight, block.ffn.w3.weight)) * norm2
         self.gate_up_operand = Operand(gate_up, None, dtype)
         self.down_operand = Operand(block.ffn.w2.weight, None, dtype)
+        self.operands = [
+            self.qkv_operand, self.out_operand, self.gate_up_operand, self.down_operand
+        ]  # fmt: skip
 
     def qkv(self, x: Tensor, lead: tuple[int, ...], cis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rows `x [≥ n, d]` → q, k, v, each `lead + [H, D]`; the last of `lead` is time, whose
@@ -207,8 +240,13 @@ class FusedBlock:
 
 
 def prefill_block(
-    block: FusedBlock, x: Tensor, lead: tuple[int, int], cis: Tensor, cache: LayerCache | None,
-    at: slice, last: bool = False,
+    block: FusedBlock,
+    x: Tensor,
+    lead: tuple[int, int],
+    cis: Tensor,
+    cache: LayerCache | None,
+    at: slice,
+    last: bool = False,
 ) -> Tensor:
     """Run whole sequences, `lead = (series, W)`, through a block; keys and values go to `cache`
     at series `at`. With `last` only those are wanted and `x` comes back as it was."""
@@ -224,8 +262,13 @@ def prefill_block(
 
 
 def extend_block(
-    block: FusedBlock, x: Tensor, lead: tuple[int, int, int], cis: Tensor, cache: LayerCache,
-    filled: int, mask: Tensor | None,
+    block: FusedBlock,
+    x: Tensor,
+    lead: tuple[int, int, int],
+    cis: Tensor,
+    cache: LayerCache,
+    filled: int,
+    mask: Tensor | None,
 ) -> Tensor:
     """Run `T` new bars of every sample, `lead = (b, S, T)`, behind the `filled` own bars."""
     q, k, v = block.qkv(x, lead, cis)
@@ -260,11 +303,12 @@ class FusedKronos:
         s1, s2 = model.head.proj_s1, model.head.proj_s2
         self.s1_operand = Operand(s1.weight, s1.bias, dtype)
         self.s2_operand = Operand(s2.weight * model.dep_layer.norm.weight, s2.bias, dtype)
+        heads = [self.cross_operand, self.s1_operand, self.cross_out_operand, self.s2_operand]
+        pack([op for b in self.blocks for op in b.operands] + heads)
 
     def time_embedding(self, stamps: Tensor) -> Tensor:
         """Stamps `[b, T, 5]` → `[b, T, d]`."""
-        out: Tensor = self.calendar(stamps).to(self.dtype)
-        return out
+        return self.calendar(stamps).to(self.dtype)
 
     def embed(self, s1: Tensor, s2: Tensor, time: Tensor) -> Tensor:
         """Ids `[...]` and time embedding `[..., d]` → `[..., d]`."""

@@ -14,17 +14,17 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from kronos.errors import CheckpointError, ConfigError, UnknownModelError
+from kronos.errors import CheckpointError, UnknownModelError
 from kronos.model import Kronos
 from kronos.predictor import KronosPredictor
+from kronos.prepare import whole_number
 from kronos.tokenizer import KronosTokenizer
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -123,9 +123,7 @@ class Checkpoint:
     def predictor(
         self, device: str | torch.device | None = None, dtype: str = "float32"
     ) -> KronosPredictor:
-        return KronosPredictor(
-            self.model, self.tokenizer, device, self.max_context, dtype=dtype
-        )
+        return KronosPredictor(self.model, self.tokenizer, device, self.max_context, dtype=dtype)
 
 
 def load(name: str = "bundled") -> Checkpoint:
@@ -144,13 +142,14 @@ def load(name: str = "bundled") -> Checkpoint:
         return _load_pair(name, *folders, known.max_context, known.seen_until)
     if name == "large":
         raise UnknownModelError(
-            "model 'large' (499.2 M parameters) has no open weights; published are mini, small, base"
+            "model 'large' (499.2 M parameters) has no open weights; published are mini, small, "
+            "base"
         )
+    if Path(name).is_dir():
+        return _load_folder(Path(name), name)
     if "," in name:
         model, tokenizer = (_hub_id(part, name) for part in _two(name))
         return _load_pair(name, _fetch(model), _fetch(tokenizer), DEFAULT_CONTEXT, None)
-    if Path(name).is_dir():
-        return _load_folder(Path(name), name)
     known_names = ["bundled", *PUBLISHED]
     close = difflib.get_close_matches(name, known_names, 1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
@@ -181,7 +180,9 @@ def _load_folder(folder: Path, name: str) -> Checkpoint:
     parts = folder / "model", folder / "tokenizer"
     for part in parts:
         if not part.is_dir():
-            raise CheckpointError(f"{folder} has no folder {part.name}/; it needs model/, tokenizer/")
+            raise CheckpointError(
+                f"{folder} has no folder {part.name}/; it needs model/, tokenizer/"
+            )
     context, seen = _card(folder / "card.json")
     return _load_pair(name, *parts, context, seen)
 
@@ -193,9 +194,8 @@ def _card(path: Path) -> tuple[int, dt.date | None]:
     card = _read_json(path)
     seen = card.get("seen_until")
     try:
-        return int(card.get("max_context", DEFAULT_CONTEXT)), (
-            dt.date.fromisoformat(seen) if seen else None
-        )
+        context = whole_number(card.get("max_context", DEFAULT_CONTEXT), "max_context", 1)
+        return context, None if seen is None else dt.date.fromisoformat(seen)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from None
 
@@ -207,14 +207,13 @@ def _load_pair(
     for folder in (model, tokenizer):
         for file in FILES:
             digest.update(_sha256(_existing(folder / file)).encode())
-    return Checkpoint(
-        name,
-        read_checkpoint(Kronos, model),
-        read_checkpoint(KronosTokenizer, tokenizer),
-        max_context,
-        digest.hexdigest(),
-        seen_until,
-    )
+    net, coder = read_checkpoint(Kronos, model), read_checkpoint(KronosTokenizer, tokenizer)
+    if (net.s1_bits, net.s2_bits) != (coder.s1_bits, coder.s2_bits):
+        raise CheckpointError(
+            f"{model} has tokens of {net.s1_bits}+{net.s2_bits} bits, {tokenizer} of "
+            f"{coder.s1_bits}+{coder.s2_bits}: they do not go together"
+        )
+    return Checkpoint(name, net, coder, max_context, digest.hexdigest(), seen_until)
 
 
 def read_checkpoint(cls: type[Net], folder: Path) -> Net:
@@ -229,7 +228,7 @@ def read_checkpoint(cls: type[Net], folder: Path) -> Net:
         raise CheckpointError(f"{folder / 'config.json'} lacks {', '.join(missing)}")
     try:
         net = cls(**{key: config[key] for key in wanted})
-    except (ConfigError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
     path = _existing(folder / "model.safetensors")
     try:
@@ -244,9 +243,7 @@ def read_checkpoint(cls: type[Net], folder: Path) -> Net:
     return net.eval()
 
 
-def _compare(
-    wanted: dict[str, torch.Tensor], got: dict[str, torch.Tensor], folder: Path
-) -> None:
+def _compare(wanted: dict[str, torch.Tensor], got: dict[str, torch.Tensor], folder: Path) -> None:
     for key in sorted(set(wanted) | set(got)):
         if key not in got or key not in wanted:
             side = "lacks" if key not in got else "has, beyond its config,"
@@ -269,16 +266,17 @@ def _fetch(files: HubFiles) -> Path:
 def _download(files: HubFiles, file: str) -> Path:
     try:
         return Path(hf_hub_download(files.repo, file, revision=files.revision))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the hub's HTTP client, whichever it is, has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{file} of {files.repo} is neither in the hub's cache nor within reach ({reason}); "
             f"where there is a network run `hf download {files.repo} --revision {files.revision}` "
             "and copy the cache here (HF_HOME), or use --model bundled"
-        ) from None
+        ) from error
 
 
 def _check(path: Path, sha256: str | None, size: int | None) -> None:
+    path = path.resolve()  # the cache links to it; with the link alone deleted it would come back
     actual = path.stat().st_size
     if size is not None and actual != size:
         raise CheckpointError(
@@ -302,7 +300,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _read_json(path: Path) -> dict[str, object]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -109,9 +109,10 @@ class Attention(nn.Module):
         if padding_mask is not None:
             mask = ~padding_mask[:, None, None, :].bool()
             if causal:
-                mask = mask & torch.ones(
-                    q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device
-                ).tril()
+                mask = (
+                    mask
+                    & torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+                )
         out = F.scaled_dot_product_attention(
             q,
             k,

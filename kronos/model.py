@@ -32,8 +32,7 @@ class HierarchicalEmbedding(nn.Module):
 
     def forward(self, s1: Tensor, s2: Tensor) -> Tensor:
         pair = torch.cat([self.emb_s1(s1) * self.scale, self.emb_s2(s2) * self.scale], -1)
-        out: Tensor = self.fusion_proj(pair)
-        return out
+        return self.fusion_proj(pair)
 
 
 class SinusoidEmbedding(nn.Module):
@@ -53,8 +52,7 @@ class SinusoidEmbedding(nn.Module):
         return self.emb.weight
 
     def forward(self, ids: Tensor) -> Tensor:
-        out: Tensor = self.emb(ids)
-        return out
+        return self.emb(ids)
 
 
 class CalendarEmbedding(nn.Module):
@@ -67,9 +65,14 @@ class CalendarEmbedding(nn.Module):
             setattr(self, f"{name}_embed", kind(size, d_model))
 
     def forward(self, stamp: Tensor) -> Tensor:
-        minute, hour, weekday, day, month = stamp.long().unbind(-1)
-        out: Tensor = self.hour_embed(hour) + self.weekday_embed(weekday)
-        return out + self.day_embed(day) + self.month_embed(month) + self.minute_embed(minute)
+        names = list(CALENDAR_SIZES)
+        ids = dict(zip(names, stamp.long().unbind(-1), strict=True))
+
+        def embedded(name: str) -> Tensor:
+            return self.get_submodule(f"{name}_embed")(ids[name])
+
+        total = embedded("hour") + embedded("weekday")  # the published order of summation
+        return total + embedded("day") + embedded("month") + embedded("minute")
 
 
 class DependencyLayer(nn.Module):
@@ -80,10 +83,11 @@ class DependencyLayer(nn.Module):
         self.cross_attn = CrossAttention(d_model, n_heads)
         self.norm = RMSNorm(d_model)
 
-    def forward(self, states: Tensor, sibling: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, states: Tensor, sibling: Tensor, padding_mask: Tensor | None = None
+    ) -> Tensor:
         """`states [B, T, d]`, `sibling [B, T or 1, d]` → `[B, T, d]`."""
-        out: Tensor = self.norm(states + self.cross_attn(sibling, states, padding_mask))
-        return out
+        return self.norm(states + self.cross_attn(sibling, states, padding_mask))
 
 
 class DualHead(nn.Module):
@@ -95,12 +99,10 @@ class DualHead(nn.Module):
         self.proj_s2 = nn.Linear(d_model, 2**s2_bits)
 
     def forward(self, states: Tensor) -> Tensor:
-        out: Tensor = self.proj_s1(states)
-        return out
+        return self.proj_s1(states)
 
     def cond_forward(self, states: Tensor) -> Tensor:
-        out: Tensor = self.proj_s2(states)
-        return out
+        return self.proj_s2(states)
 
     def compute_loss(
         self,

@@ -47,15 +47,15 @@ class TokenizerObjective(nn.Module):
     def forward(
         self,
         x: Tensor,
-        stamp: Tensor,  # noqa: ARG002
-        generator: torch.Generator,  # noqa: ARG002
+        stamp: Tensor,
+        generator: torch.Generator,
     ) -> Tensor:
         """Training loss of windows `x [B, W, 6]`; the rest is every objective's signature."""
         (coarse, full), quantiser_loss, _, _ = self.model(x)
         loss: Tensor = (F.mse_loss(coarse, x) + F.mse_loss(full, x) + quantiser_loss) / 2
         return loss
 
-    def tally(self, x: Tensor, stamp: Tensor) -> Tally:  # noqa: ARG002
+    def tally(self, x: Tensor, stamp: Tensor) -> Tally:
         """Squared error of the whole reconstruction over every value of the windows."""
         (_, full), _, _, _ = self.model(x)
         return Tally(float(F.mse_loss(full, x, reduction="sum")), x.numel())

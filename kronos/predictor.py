@@ -19,8 +19,8 @@ from tqdm.auto import tqdm
 from kronos.errors import InputError
 from kronos.forecast import CLOSE, COLUMNS, Forecast
 from kronos.model import Kronos
-from kronos.prepare import Prepared, Times, prepare_all, whole_number
-from kronos.sampler import Batch, Sampler
+from kronos.prepare import LARGEST, Prepared, Times, prepare_all, whole_number
+from kronos.sampler import TILE_BYTES, Batch, Sampler
 from kronos.sampling import Sampling, series_key
 from kronos.tokenizer import KronosTokenizer
 
@@ -52,7 +52,7 @@ class KronosPredictor:
         clip: float = 5,
         *,
         dtype: str = "float32",
-        max_bytes: int = 512 << 20,
+        max_bytes: int = TILE_BYTES,
     ) -> None:
         self.device = torch.device(device or default_device())
         self.model, self.tokenizer = model.to(self.device), tokenizer.to(self.device)
@@ -136,6 +136,8 @@ class KronosPredictor:
         A forecast depends on weights, sampling settings, seed, symbol, its last time and its bars,
         not on what else is in the list. Without `symbols` the bars themselves stand for the name.
         """
+        if isinstance(symbols, str):
+            symbols = [symbols]
         if isinstance(df_list, pd.DataFrame):
             df_list, x_timestamp_list = [df_list], [x_timestamp_list]  # type: ignore[list-item]
             y_timestamp_list = [y_timestamp_list]  # type: ignore[list-item]
@@ -174,22 +176,28 @@ class KronosPredictor:
         `kronos.prepare.time_stamps`; keys: one integer a series, from
         `series_key(symbol, asof)`; progress: called with the number of series just done.
         """
-        self._pred_len(int(y_stamp.shape[1]) if y_stamp.ndim == 3 else 0)
         if x.ndim != 3 or x.shape[1] < 1 or x.shape[2] != len(COLUMNS):
             raise InputError(f"x must be [B, L, {len(COLUMNS)}], got {list(x.shape)}")
         b, length = x.shape[:2]
-        if x_stamp.shape != (b, length, 5) or y_stamp.shape[::2] != (b, 5) or len(keys) != b:
+        together = x_stamp.shape == (b, length, 5) and y_stamp.shape[::2] == (b, 5)
+        if not together or y_stamp.ndim != 3 or len(keys) != b:
             raise InputError(
                 f"x {list(x.shape)}, x_stamp {list(x_stamp.shape)}, y_stamp {list(y_stamp.shape)} "
-                f"and {len(keys)} keys do not go together"
+                f"and {len(keys)} keys do not go together; they must be [B, L, {len(COLUMNS)}], "
+                "[B, L, 5], [B, P, 5] and B"
             )
+        self._pred_len(y_stamp.shape[1])
         if not np.isfinite(x).all():
             raise InputError(f"x has NaN or infinite values, first in series {_first_bad(x)}")
+        if x.size and np.abs(x).max() > LARGEST:
+            raise InputError(f"x has {np.abs(x).max():g}; values may be up to {LARGEST:g}")
         count = whole_number(sample_count, "sample_count", 1)
+        how = self._sampling(T, top_k, top_p)
+        if b == 0:
+            return np.empty((0, count, y_stamp.shape[1], len(COLUMNS)), dtype=np.float32)
         values = np.ascontiguousarray(x, dtype=np.float32)
         normal, mean, scale = _normalise(values, self.clip)
         stamps = np.concatenate((x_stamp, y_stamp), axis=1).astype(np.int64)
-        how = self._sampling(T, top_k, top_p)
         out = self._sampler().sample(Batch(normal, stamps, keys), how, count, seed, progress)
         out *= scale[:, None, None]
         out += mean[:, None, None]
@@ -225,7 +233,12 @@ class KronosPredictor:
         return out
 
     def _pred_len(self, pred_len: int) -> int:
-        return whole_number(pred_len, "pred_len", 1, self.max_context)
+        pred_len = whole_number(pred_len, "pred_len", 1)
+        if pred_len > self.max_context:
+            raise InputError(
+                f"pred_len is {pred_len}, the model sees {self.max_context} bars (max_context)"
+            )
+        return pred_len
 
     def _sampling(self, T: float, top_k: int, top_p: float) -> Sampling:  # noqa: N803
         how = Sampling(T, top_k, top_p)
@@ -273,5 +286,3 @@ def _content(series: Prepared) -> str:
 
 def _first_bad(x: np.ndarray) -> int:
     return int(np.argmax(~np.isfinite(x).all(axis=(1, 2))))
-
-

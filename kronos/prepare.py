@@ -2,8 +2,8 @@
 
 Knows pandas frames and times; nothing of models. What it means where a series is odd: `volume`
 missing, both volume and amount are 0; `amount` missing, it is volume × mean of the four prices; a
-column that never changes is normalised to 0 and forecast to stay within some 1e-5 of where it is;
-a history of one bar is such a series in every column.
+column that never changes is normalised to 0 and forecast to stay where it is, but for some 1e-5
+and fp32 rounding; a history of one bar is such a series in every column.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from kronos.errors import InputError
 from kronos.forecast import COLUMNS
 
 PRICES = list(COLUMNS[:4])
+LARGEST = 1e17  # squares, summed over a history, still fit fp32
 Times = pd.Series | pd.DatetimeIndex
 
 
@@ -40,7 +41,8 @@ def time_stamps(times: pd.DatetimeIndex) -> np.ndarray:
 
 def whole_number(value: object, name: str, least: int, most: int | None = None) -> int:
     """`value` as an int in [least, most], or one clear error."""
-    allowed = f"a whole number, {least} or more" if most is None else f"{least} to {most}"
+    limit = f", {least} or more" if most is None else f" from {least} to {most}"
+    allowed = f"a whole number{limit}"
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise InputError(f"{name} must be {allowed}, got {value!r}")
     if value < least or (most is not None and value > most):
@@ -52,8 +54,11 @@ def _times(times: object, name: str) -> pd.DatetimeIndex:
     if isinstance(times, pd.Series) and pd.api.types.is_datetime64_any_dtype(times.dtype):
         times = pd.DatetimeIndex(times)
     if not isinstance(times, pd.DatetimeIndex):
+        dtype = getattr(times, "dtype", None)
+        kind = type(times).__name__ + (f" of {dtype!s}" if dtype is not None else "")
         raise InputError(
-            f"{name} must be a Series or DatetimeIndex of datetimes, got {type(times).__name__}"
+            f"{name} must be a Series or DatetimeIndex of datetimes, got {kind}; pd.to_datetime "
+            "makes one"
         )
     if times.hasnans:
         raise InputError(f"{name} has a missing time at row {int(np.argmax(times.isna()))}")
@@ -71,7 +76,10 @@ def candle_values(df: pd.DataFrame, where: str = "") -> np.ndarray:
         )
     if df.empty:
         raise InputError(f"{where}the frame has no rows; at least 1 bar is needed")
-    given = df[[c for c in COLUMNS if c in df.columns]]
+    wanted = COLUMNS if "volume" in df.columns else PRICES
+    given = df[[c for c in wanted if c in df.columns]]
+    if not given.columns.is_unique:
+        raise InputError(f"{where}a column is there twice; it has {list(df.columns)}")
     try:
         frame = given.astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -81,16 +89,19 @@ def candle_values(df: pd.DataFrame, where: str = "") -> np.ndarray:
         frame = frame.assign(volume=0.0, amount=0.0)
     elif "amount" not in frame:
         frame = frame.assign(amount=frame["volume"] * frame[PRICES].mean(axis=1))
+    if (largest := frame.abs().to_numpy().max()) > LARGEST:
+        raise InputError(f"{where}{largest:g} is too large; values may be up to {LARGEST:g}")
     return frame[list(COLUMNS)].to_numpy().astype(np.float32)
 
 
 def _refuse_not_finite(frame: pd.DataFrame, where: str) -> None:
-    bad = ~np.isfinite(frame.to_numpy())
+    values = frame.to_numpy()
+    bad = ~np.isfinite(values)
     if bad.any():
         row, column = (int(i) for i in np.argwhere(bad)[0])
         raise InputError(
-            f"{where}input DataFrame contains NaN or infinite values: {frame.columns[column]} is "
-            f"{frame.iat[row, column]} at row {row} ({frame.index[row]}); drop or fill it"
+            f"{where}input DataFrame contains NaN or infinite values: {list(frame)[column]} is "
+            f"{values[row, column]} at row {row} ({frame.index[row]}); drop or fill it"
         )
 
 

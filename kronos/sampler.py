@@ -23,6 +23,7 @@ from kronos.tokenizer import KronosTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ROW_QUANTUM = 4  # rows: the least number from which row results are the same in any larger product
+TILE_BYTES = 128 << 20  # large enough for full matrix products, small enough for caches
 FIXED_TILE_ROWS = 256  # where row results do depend on the number of rows, every tile has this many
 
 
@@ -67,7 +68,7 @@ class Sampler:
         tokenizer: KronosTokenizer,
         max_context: int,
         dtype: str = "float32",
-        max_bytes: int = 512 << 20,
+        max_bytes: int = TILE_BYTES,
     ) -> None:
         if dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")

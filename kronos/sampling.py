@@ -38,7 +38,7 @@ class Sampling:
                 f"temperature T must be a finite number above 0, got {self.temperature}; "
                 "for the most probable path use top_k=1"
             )
-        if self.top_k < 0 or int(self.top_k) != self.top_k:
+        if not isinstance(self.top_k, int | np.integer) or self.top_k < 0:
             raise InputError(f"top_k must be a whole number, 0 (off) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p must be in (0, 1], got {self.top_p}; 1 keeps every token")

@@ -7,7 +7,7 @@ depend on it and on the bars before it only.
 
 from __future__ import annotations
 
-from typing import overload, Literal
+from typing import Literal, overload
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -76,14 +76,12 @@ class KronosTokenizer(nn.Module, PyTorchModelHubMixin):
         z = self.embed(x)
         for block in self.encoder:
             z = block(z)
-        out: Tensor = self.quant_embed(z)
-        return out
+        return self.quant_embed(z)
 
     def _reconstruct(self, z: Tensor) -> Tensor:
         for block in self.decoder:
             z = block(z)
-        out: Tensor = self.head(z)
-        return out
+        return self.head(z)
 
     def forward(self, x: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor, Tensor]:
         """Candles `[B, T, d_in]` → ((from s1 alone, from both) `[B, T, d_in]`, quantiser loss,
@@ -108,7 +106,9 @@ class KronosTokenizer(nn.Module, PyTorchModelHubMixin):
         bits = torch.cat([ids_to_bits(s1, self.s1_bits), ids_to_bits(s2, self.s2_bits)], -1)
         return bits.to(self.head.weight.dtype) * self.tokenizer.bsq.scale
 
-    def decode(self, ids: Tensor | tuple[Tensor, Tensor] | list[Tensor], half: bool = False) -> Tensor:
+    def decode(
+        self, ids: Tensor | tuple[Tensor, Tensor] | list[Tensor], half: bool = False
+    ) -> Tensor:
         """Whole ids `[B, T]`, or (s1, s2) ids with `half=True` → candles `[B, T, d_in]`."""
         if half:
             s1, s2 = ids

@@ -119,7 +119,7 @@ FULL = Recipe(
         epochs=4, batch_size=32, batches_per_epoch=130, lr_max=2e-3, pct_start=0.1, patience=3
     ),
     TrainConfig(
-        epochs=4, batch_size=32, batches_per_epoch=110, lr_max=1e-3, pct_start=0.1, patience=3
+        epochs=3, batch_size=32, batches_per_epoch=90, lr_max=1e-3, pct_start=0.1, patience=3
     ),
 )
 BRIEF: dict[str, Any] = {"epochs": 2, "batch_size": 4, "batches_per_epoch": 3}

@@ -74,7 +74,9 @@ def _evaluation(card: Mapping[str, Any]) -> str:
     found = card["evaluation"]
     rows = "\n".join(
         f"| {row['bars']} | {row['crps']:.5f} | {row['crps_random_walk']:.5f} | "
-        f"{row['crps_skill']:+.1%} | {row['coverage']:.1%} | {row['coverage_random_walk']:.1%} |"
+        f"{row['crps_skill']:+.1%} | {row['crps_driftless']:.5f} | "
+        f"{1 - row['crps'] / row['crps_driftless']:+.1%} | "
+        f"{row['coverage']:.1%} | {row['coverage_random_walk']:.1%} |"
         for row in found["horizons"]
     )
     ranks = "\n".join(
@@ -96,10 +98,11 @@ paths whose steps are drawn from the symbol's own returns in those bars.
 
 Of simple returns against the close at the forecast's start. CRPS (lower is better) is the unbiased
 sample estimate, the mean over forecasts; skill is 1 minus the ratio to the random walk's; coverage
-is the share of outcomes inside the 5 to 95 % band, which should be 90 %.
+is the share of outcomes inside the 5 to 95 % band, which should be 90 %. The driftless walk draws
+from the same steps with their mean taken out.
 
-| bars ahead | CRPS | CRPS random walk | skill | coverage | coverage random walk |
-|---|---|---|---|---|---|
+| bars ahead | CRPS | of the walk | skill | driftless | skill | coverage | of the walk |
+|---|---|---|---|---|---|---|---|
 {rows}
 
 Rank IC: Spearman's correlation over the symbols of a date between score and outcome, the mean over
@@ -124,7 +127,8 @@ def readme(card: Mapping[str, Any]) -> str:
         context=recipe["lookback"] + recipe["predictor_horizon"],
         max_context=card["max_context"],
     )
-    return opening + _training(card) + _evaluation(card)
+    notes = "".join(f"\n{note}\n" for note in card.get("notes", ()))
+    return opening + _training(card) + notes + _evaluation(card)
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class RunConfig(BaseModel):
     model: str = "bundled"  # checkpoint name
     lookback: Annotated[int, Field(ge=2, le=4096)] = 90  # bars the model sees, asof included
     horizon: Annotated[int, Field(ge=1, le=512)] = 5  # bars it forecasts
-    samples: Annotated[int, Field(ge=1, le=4096)] = 16  # paths it draws for each forecast
+    samples: Annotated[int, Field(ge=1, le=4096)] = 10  # paths it draws for each forecast
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # 1 keeps the tails
     top_k: Annotated[int, Field(ge=0)] = 0  # 0 keeps every token

@@ -71,7 +71,7 @@ def test_random_walk_draws_past_steps_only() -> None:
 
 def test_horizon_counts_the_symbol_s_own_bars() -> None:
     sessions = pd.bdate_range("2018-06-01", "2019-03-29", tz="UTC", name="time")
-    gap = sessions.delete(sessions.get_loc(pd.Timestamp("2019-01-03", tz="UTC")))
+    gap = sessions[sessions != pd.Timestamp("2019-01-03", tz="UTC")]
     frames = {"FULL": a_frame(sessions), "GAP": a_frame(gap)}
     cases = cases_between(frames, "2019-01-01", "2019-02-01", stride=1, horizon=5)
     assert cases.x.shape[1:] == (LOOKBACK, 6)
@@ -95,3 +95,9 @@ def test_forecasts_are_returns_against_the_last_close() -> None:
         return np.repeat(np.repeat(x[:, None, -1:], sample_count, 1), 5, 2) * 2
 
     assert forecast_returns(flat, cases, samples=3, seed=0, batch=4) == pytest.approx(1.0)
+
+
+def test_driftless_walk_has_no_mean_step() -> None:
+    x = np.ones((1, 4, 6), np.float32)
+    x[:, :, 3] = [100, 110, 121, 133.1]
+    assert random_walk(x, 2, 5, 0, drift=False) == pytest.approx(0, abs=1e-6)

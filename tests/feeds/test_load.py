@@ -265,7 +265,7 @@ def test_an_unusable_file_is_refused(
 
 def test_a_parquet_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "A.parquet").write_text("hello")
-    with pytest.raises(SourceError, match="A.parquet: cannot be read as parquet"):
+    with pytest.raises(SourceError, match=r"A.parquet: cannot be read as parquet"):
         feeds.load(f"parquet:{tmp_path}/A.parquet")
 
 

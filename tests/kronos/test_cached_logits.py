@@ -25,10 +25,9 @@ def small_model(learned_calendar: bool) -> Kronos:
 @functools.cache
 def small_tokenizer(blocks: int) -> KronosTokenizer:
     torch.manual_seed(2)
-    sizes = dict(d_in=6, d_model=24, n_heads=2, ff_dim=40, n_enc_layers=2, n_dec_layers=blocks + 1)
-    drop = dict(ffn_dropout_p=0.0, attn_dropout_p=0.0, resid_dropout_p=0.0)
-    loss = dict(beta=0.05, gamma0=1.0, gamma=1.1, zeta=0.05, group_size=4)
-    return KronosTokenizer(**sizes, **drop, s1_bits=BITS, s2_bits=BITS, **loss).eval()  # type: ignore[arg-type]
+    return KronosTokenizer(
+        6, 24, 2, 40, 2, blocks + 1, 0.0, 0.0, 0.0, BITS, BITS, 0.05, 1.0, 1.1, 0.05, 4
+    ).eval()
 
 
 def random_ids(generator: torch.Generator, *shape: int) -> torch.Tensor:

@@ -20,9 +20,7 @@ from tests.kronos.conftest import load_golden
 def mid_predictor(dtype: str = "float32") -> KronosPredictor:
     """Large enough for blocked products, many-row products and split threads to be met."""
     torch.manual_seed(4)
-    tokenizer = KronosTokenizer(
-        6, 64, 4, 128, 3, 3, 0.0, 0.0, 0.0, 7, 7, 0.05, 1.0, 1.1, 0.05, 7
-    )
+    tokenizer = KronosTokenizer(6, 64, 4, 128, 3, 3, 0.0, 0.0, 0.0, 7, 7, 0.05, 1.0, 1.1, 0.05, 7)
     model = Kronos(7, 7, 2, 128, 4, 256, 0.0, 0.0, 0.0, 0.0, True)
     return KronosPredictor(model.eval(), tokenizer.eval(), "cpu", 64, dtype=dtype)
 
@@ -36,8 +34,11 @@ def series(count: int, length: int, horizon: int, seed: int = 0) -> tuple[np.nda
 
 @pytest.mark.parametrize(
     ("length", "horizon", "samples", "dtype"),
-    [(n, p, s, "float32") for n, p in [(1, 3), (33, 5), (62, 6)] for s in (1, 3, 20)]
-    + [(1, 3, 1, "bfloat16"), (33, 5, 3, "bfloat16")],
+    [
+        *((n, p, s, "float32") for n, p in [(1, 3), (33, 5), (62, 6)] for s in (1, 3, 20)),
+        (1, 3, 1, "bfloat16"),
+        (33, 5, 3, "bfloat16"),
+    ],
 )
 def test_neighbours_order_and_tiles_do_not_matter(
     length: int, horizon: int, samples: int, dtype: str
@@ -130,8 +131,8 @@ def test_changed_weights_are_noticed() -> None:
     frame, times = golden.frames[0], golden.times
 
     def close() -> np.ndarray:
-        frames = predictor.predict(frame, times[:40], times[40:], 8, top_k=1, top_p=1, verbose=False)
-        return frames["close"].to_numpy()
+        got = predictor.predict(frame, times[:40], times[40:], 8, top_k=1, top_p=1, verbose=False)
+        return got["close"].to_numpy()
 
     before = close()
     with torch.no_grad():

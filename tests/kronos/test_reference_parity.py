@@ -57,7 +57,9 @@ def test_tokenizer_training_loss_and_gradient(golden: Golden) -> None:
     loss = (F.mse_loss(coarse, golden.x) + F.mse_loss(full, golden.x) + bsq_loss) / 2
     agree(golden, "tokenizer.train_loss", loss)
     loss.backward()
-    norm = torch.nn.utils.get_total_norm([p.grad for p in tokenizer.parameters() if p.grad is not None])
+    norm = torch.nn.utils.get_total_norm(
+        [p.grad for p in tokenizer.parameters() if p.grad is not None]
+    )
     agree(golden, "tokenizer.grad_norm", norm)
 
 
