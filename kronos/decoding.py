@@ -18,16 +18,17 @@ import torch
 from torch import Tensor
 
 from kronos.fused import (
+    SCORE_ELEMENTS,
     FusedKronos,
     FusedTokenizer,
     LayerCache,
     extend_block,
     pad_rows,
     prefill_block,
+    sample_group,
 )
 
 PREFILL_TOKENS = 2048  # whole-sequence passes are cut to about this many bars, to stay in cache
-SCORE_ELEMENTS = 1 << 22  # attention scores held at once where samples' suffixes are decoded
 
 
 class TileDecoder:
@@ -182,8 +183,9 @@ def decode_suffix(
     """
     b, width = prefix[0].shape
     horizon = new[0].shape[1]
-    per_series = samples * horizon * (width + horizon) * _heads(tokenizer)
-    chunk = max(1, min(SCORE_ELEMENTS // max(per_series, 1), PREFILL_TOKENS // max(width, 1)))
+    group = min(samples, sample_group(_heads(tokenizer), horizon, width + horizon))
+    per_series = group * horizon * (width + horizon) * _heads(tokenizer)
+    chunk = max(1, min(SCORE_ELEMENTS // per_series, PREFILL_TOKENS // max(width, 1)))
     parts = []
     for start in range(0, b, chunk):
         end = min(start + chunk, b)

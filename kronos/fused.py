@@ -30,6 +30,7 @@ from kronos.tokenizer import KronosTokenizer
 
 LEADING_PAD = 16  # elements: keeps weight rows off one another's cache sets
 BLOCK = 64  # output columns of a block where few rows are multiplied
+SCORE_ELEMENTS = 1 << 20  # attention scores of a series held at once, to stay in cache
 FEW_ROWS = 128  # up to here blocks of columns are faster than one whole product
 
 
@@ -43,17 +44,20 @@ class Operand:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         out, inner = weight.shape
-        buffer = weight.new_zeros(inner, out + LEADING_PAD, dtype=dtype)
-        self.whole = buffer[:, :out]
-        self.whole.copy_(weight.T)
+        if dtype == torch.float32:
+            buffer = weight.new_zeros(inner, out + LEADING_PAD)
+            self.whole = buffer[:, :out]
+            self.whole.copy_(weight.T)
+        else:  # narrow types' products on a CPU want the weight's own layout
+            self.whole = weight.to(dtype).clone().T
         self.blocks = None
-        if out % BLOCK == 0 and weight.device.type == "cpu":
+        if out % BLOCK == 0 and weight.device.type == "cpu" and dtype == torch.float32:
             self.blocks = self.whole.unflatten(1, (-1, BLOCK)).transpose(0, 1).contiguous()
         self.bias = weight.new_zeros(out, dtype=dtype) if bias is None else bias.to(dtype)
         self.out = out
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """`x [n, in]` → `x @ weight + residual`, the bias where no residual is given: `[n, out]`."""
+        """`x [n, in]` → `x @ weight + residual` `[n, out]`; the bias where residual is None."""
         rows = x.shape[0]
         if self.blocks is None or rows > FEW_ROWS:
             return torch.addmm(self.bias if residual is None else residual, x, self.whole)
@@ -102,6 +106,11 @@ def pad_rows(x: Tensor, quantum: int) -> Tensor:
     return F.pad(x, (0, 0, 0, missing)) if missing else x
 
 
+def sample_group(heads: int, new_bars: int, keys: int) -> int:
+    """How many samples' attention scores of one series are held at once."""
+    return max(1, SCORE_ELEMENTS // (heads * new_bars * keys))
+
+
 class LayerCache:
     """Keys and values of one layer: a prefix a series, and what each sample added.
 
@@ -147,7 +156,14 @@ class LayerCache:
             k, v = (y[:, :, : self.prefix_k.shape[2] + filled] for y in self.whole)
             out = (flat @ k.transpose(-1, -2)).softmax(-1) @ v
         elif filled:
-            out = self._attend_both(flat.view(b, h, s, t, d), filled, mask)
+            some = sample_group(h, t, self.prefix_k.shape[2] + filled)
+            queries = flat.view(b, h, s, t, d).split(some, 2)
+            starts = range(0, s, some)
+            parts = [
+                self._attend_both(part, slice(i, i + some), filled, mask)
+                for i, part in zip(starts, queries, strict=True)
+            ]
+            out = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
         else:
             out = (flat @ self.prefix_k.transpose(-1, -2)).softmax(-1) @ self.prefix_v
         out = out.view(b, h, s, t, d).permute(0, 2, 3, 1, 4)
@@ -157,17 +173,17 @@ class LayerCache:
         padded[: b * s * t].view(out.shape).copy_(out)
         return padded
 
-    def _attend_both(self, q: Tensor, filled: int, mask: Tensor | None) -> Tensor:
-        """`q [b, H, S, T, D]` over prefix and own bars together: `[b, H, S, T, D]`."""
+    def _attend_both(self, q: Tensor, at: slice, filled: int, mask: Tensor | None) -> Tensor:
+        """`q [b, H, S, T, D]` of the samples `at` over prefix and own bars together: the same."""
         b, h, s, t, d = q.shape
         width = self.prefix_k.shape[2]
-        scores = q.view(b, h, s * t, d) @ self.prefix_k.transpose(-1, -2)  # [b, H, S·T, W]
-        own = q @ self.own_k[:, :, :, :filled].transpose(-1, -2)  # [b, H, S, T, filled]
+        scores = q.reshape(b, h, s * t, d) @ self.prefix_k.transpose(-1, -2)  # [b, H, S·T, W]
+        own = q @ self.own_k[:, :, at, :filled].transpose(-1, -2)  # [b, H, S, T, filled]
         if mask is not None:
             own = own + mask
         p = torch.cat((scores, own.view(b, h, s * t, filled)), -1).softmax(-1)
         out = (p[..., :width] @ self.prefix_v).view(q.shape)
-        return out.add_(p[..., width:].unflatten(2, (s, t)) @ self.own_v[:, :, :, :filled])
+        return out.add_(p[..., width:].unflatten(2, (s, t)) @ self.own_v[:, :, at, :filled])
 
 
 @dataclass(frozen=True)

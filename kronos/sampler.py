@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kronos.decoding import TileDecoder, decode_suffix
 from kronos.errors import InputError
-from kronos.fused import FusedKronos, FusedTokenizer
+from kronos.fused import FusedKronos, FusedTokenizer, Operand
 from kronos.model import Kronos
 from kronos.sampling import Sampling, draw, uniforms
 from kronos.tokenizer import KronosTokenizer
@@ -28,22 +28,25 @@ FIXED_TILE_ROWS = 256  # where row results do depend on the number of rows, ever
 
 
 def row_quantum(dtype: torch.dtype, device: torch.device) -> int | None:
-    """How many rows a matrix product must be a multiple of for its rows not to depend on that
-    number: tried on this machine, with this number of threads; None where no small one is enough."""
+    """How many rows a matrix product must be a multiple of for its rows not to depend on how many.
+
+    Tried on this machine, with this number of threads; None where no small one is enough.
+    """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1024, 256, generator=generator).to(device, dtype)
-    shapes = [(256, 256), (256, 768), (256, 1024), (64, 256)]
-    weights = [torch.randn(k, n, generator=generator).to(device, dtype) for k, n in shapes]
+    shapes = [(256, 256), (768, 256), (1024, 256), (256, 64), (6, 256)]  # out, in
+    weights = [torch.randn(shape, generator=generator).to(device) for shape in shapes]
+    operands = [Operand(w, None, dtype) for w in weights]
     for quantum in (ROW_QUANTUM, 2 * ROW_QUANTUM, 4 * ROW_QUANTUM, 8 * ROW_QUANTUM):
-        if all(_rows_agree(x[:, : w.shape[0]], w, quantum) for w in weights):
+        if all(_rows_agree(x[:, : op.whole.shape[0]], op, quantum) for op in operands):
             return quantum
     return None
 
 
-def _rows_agree(x: Tensor, w: Tensor, quantum: int) -> bool:
-    whole = x @ w
-    counts = [quantum * i for i in (1, 2, 3, 5, 8, 17, 25)]
-    return all(torch.equal(x[:n] @ w, whole[:n]) for n in counts)
+def _rows_agree(x: Tensor, operand: Operand, quantum: int) -> bool:
+    whole = operand(x)
+    counts = [quantum * i for i in (1, 2, 3, 5, 8, 17, 25, 40)]
+    return all(torch.equal(operand(x[:n]), whole[:n]) for n in counts)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def test_validate_agrees_with_the_contract_said_row_by_row(frame: pd.DataFrame) 
     if in_order and not bad:
         feeds.validate(frame, "ABC")
         return
-    with pytest.raises(CandleError, match="^ABC, row ") as caught:
+    with pytest.raises(CandleError, match=r"^ABC, row ") as caught:
         feeds.validate(frame, "ABC")
     if in_order:
         assert caught.value.row == bad[0]

@@ -28,7 +28,7 @@ def mid_predictor(dtype: str = "float32") -> KronosPredictor:
 def series(count: int, length: int, horizon: int, seed: int = 0) -> tuple[np.ndarray, ...]:
     generator = np.random.default_rng(seed)
     x = np.exp(generator.normal(0, 0.02, (count, length, 6)).cumsum(1)) * 100
-    stamps = generator.integers(0, 7, (count, length + horizon, 5)) + [0, 0, 0, 1, 1]
+    stamps = generator.integers(1, 7, (count, length + horizon, 5))
     return x, stamps[:, :length], stamps[:, length:]
 
 
