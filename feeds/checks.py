@@ -100,7 +100,7 @@ def _check_values(frame: pd.DataFrame, symbol: str, source: str | None) -> None:
         return
     check = checks[rows.index(row)]
     value = float(frame[check.column].iloc[row])
-    rule = check.rule.format(**frame.iloc[row].to_dict())
+    rule = check.rule.format(**dict(zip(COLUMNS, frame.iloc[row], strict=True)))
     raise PriceError.at(
         f"{check.column} is {value:.10g}; {rule}",
         symbol=symbol,
