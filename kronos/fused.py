@@ -16,10 +16,8 @@ Shapes: b series, S samples, R = b·S rows, W prefix bars, T new bars, H heads, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,24 +66,6 @@ class Operand:
             start = residual.view(rows, count, BLOCK).transpose(0, 1)
         out = torch.baddbmm(start, x.expand(count, *x.shape), self.blocks)  # [blocks, n, BLOCK]
         return out.transpose(0, 1).reshape(rows, self.out)
-
-
-def pack(operands: Sequence[Operand]) -> None:
-    """Move the operands' blocks into one piece of memory, in the order that they are used.
-
-    numpy asks for huge pages for a large piece, which a walk through all weights at every step
-    feels: with small ones it waits for address translation.
-    """
-    blocks = [op.blocks for op in operands if op.blocks is not None]
-    if not blocks:
-        return
-    size = sum(b.numel() * b.element_size() for b in blocks)
-    memory = torch.from_numpy(np.empty(size, np.uint8)).view(blocks[0].dtype)
-    places = memory.split([b.numel() for b in blocks])
-    filled = iter([p.view(b.shape).copy_(b) for p, b in zip(places, blocks, strict=True)])
-    for op in operands:
-        if op.blocks is not None:
-            op.blocks = next(filled)
 
 
 def rms_norm(x: Tensor, eps: float) -> Tensor:
@@ -233,9 +213,6 @@ class FusedBlock:
         gate_up = torch.cat((block.ffn.w1.weight, block.ffn.w3.weight)) * norm2
         self.gate_up_operand = Operand(gate_up, None, dtype)
         self.down_operand = Operand(block.ffn.w2.weight, None, dtype)
-        self.operands = [
-            self.qkv_operand, self.out_operand, self.gate_up_operand, self.down_operand
-        ]  # fmt: skip
 
     def qkv(self, x: Tensor, lead: tuple[int, ...], cis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rows `x [≥ n, d]` → q, k, v, each `lead + [H, D]`; the last of `lead` is time, whose
@@ -319,8 +296,6 @@ class FusedKronos:
         s1, s2 = model.head.proj_s1, model.head.proj_s2
         self.s1_operand = Operand(s1.weight, s1.bias, dtype)
         self.s2_operand = Operand(s2.weight * model.dep_layer.norm.weight, s2.bias, dtype)
-        heads = [self.cross_operand, self.s1_operand, self.cross_out_operand, self.s2_operand]
-        pack([op for b in self.blocks for op in b.operands] + heads)
 
     def time_embedding(self, stamps: Tensor) -> Tensor:
         """Stamps `[b, T, 5]` → `[b, T, d]`."""
