@@ -221,13 +221,17 @@ class KronosPredictor:
         self._warn_if_cut(max(by_length, default=0))
         out: list[np.ndarray] = [np.empty(0)] * len(series)
         with tqdm(total=len(series), unit="series", disable=not verbose) as bar:
+
+            def advance(count: int) -> None:
+                bar.update(count)
+
             for length in sorted(by_length, reverse=True):
                 at = by_length[length]
                 values = np.stack([series[i].values for i in at])
                 normal, mean, scale = _normalise(values, self.clip)
                 stamps = [np.concatenate((series[i].x_stamp, series[i].y_stamp)) for i in at]
                 batch = Batch(normal, np.stack(stamps), [keys[i] for i in at])
-                drawn = self._sampler().sample(batch, how, sample_count, seed, bar.update)
+                drawn = self._sampler().sample(batch, how, sample_count, seed, advance)
                 for i, path, m, s in zip(at, drawn, mean, scale, strict=True):
                     out[i] = (path.mean(0) if average else path) * s + m
         return out
