@@ -31,6 +31,13 @@ from kronos import Checkpoint, CheckpointError, UnknownModelError, hub, load
 from kronos.hub import PUBLISHED, HubFiles, Published
 from tests.kronos.conftest import GOLDEN
 
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers of these tests are on loopback, so a user's wish to stay offline is kept."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PINNED = {
     "NeoQuasar/Kronos-mini": (
