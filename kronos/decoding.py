@@ -109,8 +109,8 @@ class TileDecoder:
                 cache = caches[i] if caches is not None else None
                 x = prefill_block(block, x, (count, width), self.model.cis[:width], cache, at)
             x = self.model.normed(x)
-            kv = self.model.cross_keys(x[: count * width])
-            k, v = (y.unflatten(0, (count, width)) for y in kv)
+            kv = self.model.cross_keys(x)  # whole quanta: padding goes after the product
+            k, v = (y[: count * width].unflatten(0, (count, width)) for y in kv)
             cross.prefix_k[at], cross.prefix_v[at] = k.transpose(1, 2), v.transpose(1, 2)
             last[at] = x[: count * width].view(count, width, -1)[:, -1]
         return last

@@ -16,8 +16,6 @@ Shapes: b series, S samples, R = b·S rows, W prefix bars, T new bars, H heads, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -166,17 +164,11 @@ class LayerCache:
         return out.add_(p[..., width:].unflatten(2, (s, t)) @ self.own_v[:, :, at, :filled])
 
 
-@dataclass(frozen=True)
-class Rotation:
+def rotations(attention: Attention, length: int) -> Tensor:
     """Rotation of an attention's positions as complex numbers, `[length, D/2]`."""
-
-    cis: Tensor
-
-    @classmethod
-    def of(cls, attention: Attention, length: int) -> Rotation:
-        inv_freq = attention.rotary.inv_freq.float()
-        angles = torch.outer(torch.arange(length, device=inv_freq.device).float(), inv_freq)
-        return cls(torch.polar(torch.ones_like(angles), angles))
+    inv_freq = attention.rotary.inv_freq.float()
+    angles = torch.outer(torch.arange(length, device=inv_freq.device).float(), inv_freq)
+    return torch.polar(torch.ones_like(angles), angles)
 
 
 def turn(x: Tensor, cis: Tensor) -> Tensor:
@@ -281,7 +273,7 @@ class FusedKronos:
         self.calendar = model.time_emb
         blocks = [b for b in model.transformer if isinstance(b, TransformerBlock)]
         self.blocks = [FusedBlock(b, dtype) for b in blocks]
-        self.cis = Rotation.of(blocks[0].self_attn, max_context).cis
+        self.cis = rotations(blocks[0].self_attn, max_context)
         self.eps, self.norm_weight = model.norm.eps, model.norm.weight.to(dtype)
         cross = model.dep_layer.cross_attn
         self.cross_heads, self.cross_dim = cross.n_heads, cross.head_dim
@@ -340,7 +332,7 @@ class FusedTokenizer:
         """Make rotations for at least `length` positions."""
         block = next(iter(self.module.encoder), None) or next(iter(self.module.decoder), None)
         if length > self.max_length and isinstance(block, TransformerBlock):
-            self.max_length, self._cis = length, Rotation.of(block.self_attn, length).cis
+            self.max_length, self._cis = length, rotations(block.self_attn, length)
 
     def cis(self, start: int, end: int) -> Tensor:
         """Rotations of positions `start … end-1`, `[end - start, D/2]`."""
