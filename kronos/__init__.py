@@ -1,5 +1,11 @@
 """Kronos: a foundation model for candlesticks (arXiv 2508.02739), faithful and fast."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from kronos.draws import series_key
 from kronos.errors import (
     CheckpointError,
     ConfigError,
@@ -9,12 +15,19 @@ from kronos.errors import (
     UnknownModelError,
 )
 from kronos.forecast import COLUMNS, Forecast
-from kronos.hub import Checkpoint, load
-from kronos.model import Kronos
-from kronos.predictor import KronosPredictor
+from kronos.hub import Checkpoint, find, load
 from kronos.prepare import time_stamps
-from kronos.sampling import series_key
-from kronos.tokenizer import KronosTokenizer
+
+if TYPE_CHECKING:
+    from kronos.model import Kronos
+    from kronos.predictor import KronosPredictor
+    from kronos.tokenizer import KronosTokenizer
+
+_NEEDS_TORCH = {  # name -> module; a run whose forecasts are all stored imports none of them
+    "Kronos": "kronos.model",
+    "KronosPredictor": "kronos.predictor",
+    "KronosTokenizer": "kronos.tokenizer",
+}
 
 __all__ = [
     "COLUMNS",
@@ -29,7 +42,18 @@ __all__ = [
     "KronosTokenizer",
     "TrainingError",
     "UnknownModelError",
+    "find",
     "load",
     "series_key",
     "time_stamps",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_NEEDS_TORCH[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,6 +6,7 @@ candles that can be drawn or traded from, and says what share it touched.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,12 +67,12 @@ class Forecast:
         """Quantile `q` in [0, 1] over samples, linear between them."""
         if not 0 <= q <= 1:
             raise InputError(f"quantile must be in [0, 1], got {q}")
-        return float(np.quantile(self.returns(h), q))
+        return _quantiles(self.returns(h), q)[0]
 
     def uncertainty(self, h: int | None = None) -> float:
         """Width of the 5–95 % band of returns."""
-        low, high = np.quantile(self.returns(h), (0.05, 0.95))
-        return float(high - low)
+        low, high = _quantiles(self.returns(h), 0.05, 0.95)
+        return high - low
 
     def prob_up(self, h: int | None = None) -> float:
         """Share of samples that close above the close at asof."""
@@ -97,3 +98,17 @@ class Forecast:
         np.maximum(fixed[..., VOLUME:], 0, out=fixed[..., VOLUME:])
         touched = (fixed != self.paths).any(-1)
         return replace(self, paths=fixed), float(touched.mean())
+
+
+def _quantiles(values: FloatArray, *qs: float) -> list[float]:
+    """`np.quantile` to the bit, without its checks: they take ten times as long as the work."""
+    ranked: list[float] = np.sort(values).tolist()
+    if math.isnan(ranked[-1]):
+        return [math.nan] * len(qs)
+    found = []
+    for q in qs:
+        place, share = divmod((len(ranked) - 1) * q, 1)
+        below, above = ranked[int(place)], ranked[min(int(place) + 1, len(ranked) - 1)]
+        gap = above - below
+        found.append(above - gap * (1 - share) if share >= 0.5 else below + gap * share)
+    return found

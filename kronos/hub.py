@@ -1,7 +1,8 @@
 """Finds checkpoints: bundled, published, local or on the hub; and checks what arrived.
 
 Knows names, revisions, hashes and files of weights (`config.json`, `model.safetensors`); nothing of
-candles. Only `safetensors` is read, hub revisions are pinned to a commit.
+candles. Only `safetensors` is read, hub revisions are pinned to a commit. Names, cards and
+fingerprints need the files alone; torch is imported where weights are read.
 """
 
 from __future__ import annotations
@@ -12,25 +13,26 @@ import hashlib
 import inspect
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
-from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kronos.errors import CheckpointError, UnknownModelError
-from kronos.model import Kronos
-from kronos.predictor import KronosPredictor
 from kronos.prepare import whole_number
-from kronos.tokenizer import KronosTokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+    from kronos.model import Kronos
+    from kronos.predictor import KronosPredictor
+    from kronos.tokenizer import KronosTokenizer
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_CONTEXT = 512
 FILES = ("config.json", "model.safetensors")
-Net = TypeVar("Net", Kronos, KronosTokenizer)
+Net = TypeVar("Net", "Kronos", "KronosTokenizer")
 
 
 @dataclass(frozen=True)
@@ -107,27 +109,63 @@ PUBLISHED = {
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model with its tokenizer, ready to use.
+    """A model with its tokenizer. Weights are read and checked at the first use of either.
 
     fingerprint: SHA-256 over both configs and weight files. max_context: bars the model sees.
     seen_until: last day that training or model selection may have seen, None where unknown.
     """
 
     name: str
-    model: Kronos
-    tokenizer: KronosTokenizer
+    model_folder: Path
+    tokenizer_folder: Path
     max_context: int
     fingerprint: str
     seen_until: dt.date | None
 
+    @property
+    def model(self) -> Kronos:
+        return self._nets[0]
+
+    @property
+    def tokenizer(self) -> KronosTokenizer:
+        return self._nets[1]
+
     def predictor(
         self, device: str | torch.device | None = None, dtype: str = "float32"
     ) -> KronosPredictor:
+        from kronos.predictor import KronosPredictor
+
         return KronosPredictor(self.model, self.tokenizer, device, self.max_context, dtype=dtype)
+
+    @cached_property
+    def _nets(self) -> tuple[Kronos, KronosTokenizer]:
+        from kronos.model import Kronos
+        from kronos.tokenizer import KronosTokenizer
+
+        net = read_checkpoint(Kronos, self.model_folder)
+        coder = read_checkpoint(KronosTokenizer, self.tokenizer_folder)
+        if (net.s1_bits, net.s2_bits) != (coder.s1_bits, coder.s2_bits):
+            raise CheckpointError(
+                f"{self.model_folder} has tokens of {net.s1_bits}+{net.s2_bits} bits, "
+                f"{self.tokenizer_folder} of {coder.s1_bits}+{coder.s2_bits}: they do not go "
+                "together"
+            )
+        if _fingerprint(self.model_folder, self.tokenizer_folder) != self.fingerprint:
+            raise CheckpointError(
+                f"the files of model {self.name} have changed since they were found: run again"
+            )
+        return net, coder
 
 
 def load(name: str = "bundled") -> Checkpoint:
-    """A checkpoint by name.
+    """A checkpoint by name, its weights read and checked. For the names see `find`."""
+    checkpoint = find(name)
+    _ = checkpoint.model
+    return checkpoint
+
+
+def find(name: str = "bundled") -> Checkpoint:
+    """A checkpoint by name, its weights not read yet: what is known from its files alone.
 
     name: `bundled`; `mini`, `small`, `base` (published, from the hub or its cache); a folder with
     `model/` and `tokenizer/` in it; or a pair of hub ids `ORG/MODEL@COMMIT,ORG/TOKENIZER@COMMIT`.
@@ -135,21 +173,21 @@ def load(name: str = "bundled") -> Checkpoint:
     or contradict each other.
     """
     if name == "bundled":
-        return _load_folder(BUNDLED, name)
+        return _find_folder(BUNDLED, name)
     if name in PUBLISHED:
         known = PUBLISHED[name]
         folders = _fetch(known.model), _fetch(known.tokenizer)
-        return _load_pair(name, *folders, known.max_context, known.seen_until)
+        return _find_pair(name, *folders, known.max_context, known.seen_until)
     if name == "large":
         raise UnknownModelError(
             "model 'large' (499.2 M parameters) has no open weights; published are mini, small, "
             "base"
         )
     if Path(name).is_dir():
-        return _load_folder(Path(name), name)
+        return _find_folder(Path(name), name)
     if "," in name:
         model, tokenizer = (_hub_id(part, name) for part in _two(name))
-        return _load_pair(name, _fetch(model), _fetch(tokenizer), DEFAULT_CONTEXT, None)
+        return _find_pair(name, _fetch(model), _fetch(tokenizer), DEFAULT_CONTEXT, None)
     known_names = ["bundled", *PUBLISHED]
     close = difflib.get_close_matches(name, known_names, 1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
@@ -176,7 +214,7 @@ def _hub_id(text: str, name: str) -> HubFiles:
     return HubFiles(match[1], match[2])
 
 
-def _load_folder(folder: Path, name: str) -> Checkpoint:
+def _find_folder(folder: Path, name: str) -> Checkpoint:
     parts = folder / "model", folder / "tokenizer"
     for part in parts:
         if not part.is_dir():
@@ -184,7 +222,7 @@ def _load_folder(folder: Path, name: str) -> Checkpoint:
                 f"{folder} has no folder {part.name}/; it needs model/, tokenizer/"
             )
     context, seen = _card(folder / "card.json")
-    return _load_pair(name, *parts, context, seen)
+    return _find_pair(name, *parts, context, seen)
 
 
 def _card(path: Path) -> tuple[int, dt.date | None]:
@@ -200,20 +238,19 @@ def _card(path: Path) -> tuple[int, dt.date | None]:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def _load_pair(
+def _find_pair(
     name: str, model: Path, tokenizer: Path, max_context: int, seen_until: dt.date | None
 ) -> Checkpoint:
+    fingerprint = _fingerprint(model, tokenizer)
+    return Checkpoint(name, model, tokenizer, max_context, fingerprint, seen_until)
+
+
+def _fingerprint(*folders: Path) -> str:
     digest = hashlib.sha256()
-    for folder in (model, tokenizer):
+    for folder in folders:
         for file in FILES:
             digest.update(_sha256(_existing(folder / file)).encode())
-    net, coder = read_checkpoint(Kronos, model), read_checkpoint(KronosTokenizer, tokenizer)
-    if (net.s1_bits, net.s2_bits) != (coder.s1_bits, coder.s2_bits):
-        raise CheckpointError(
-            f"{model} has tokens of {net.s1_bits}+{net.s2_bits} bits, {tokenizer} of "
-            f"{coder.s1_bits}+{coder.s2_bits}: they do not go together"
-        )
-    return Checkpoint(name, net, coder, max_context, digest.hexdigest(), seen_until)
+    return digest.hexdigest()
 
 
 def read_checkpoint(cls: type[Net], folder: Path) -> Net:
@@ -222,6 +259,9 @@ def read_checkpoint(cls: type[Net], folder: Path) -> Net:
     Raises CheckpointError where a file is missing or damaged, or where the tensors are not those
     that the config asks for.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     config = _read_json(_existing(folder / "config.json"))
     wanted = set(inspect.signature(cls.__init__).parameters) - {"self"}
     if missing := sorted(wanted - set(config)):
@@ -243,7 +283,9 @@ def read_checkpoint(cls: type[Net], folder: Path) -> Net:
     return net.eval()
 
 
-def _compare(wanted: dict[str, torch.Tensor], got: dict[str, torch.Tensor], folder: Path) -> None:
+def _compare(
+    wanted: Mapping[str, torch.Tensor], got: Mapping[str, torch.Tensor], folder: Path
+) -> None:
     for key in sorted(set(wanted) | set(got)):
         if key not in got or key not in wanted:
             side = "lacks" if key not in got else "has, beyond its config,"
@@ -261,6 +303,13 @@ def _fetch(files: HubFiles) -> Path:
     _check(paths[0], files.config_sha256, None)
     _check(paths[1], files.weights_sha256, files.weights_bytes)
     return paths[0].parent
+
+
+def hf_hub_download(repo: str, file: str, *, revision: str) -> str:
+    """The hub's own, imported where it is needed: most runs ask no hub."""
+    from huggingface_hub import hf_hub_download as download
+
+    return download(repo, file, revision=revision)
 
 
 def _download(files: HubFiles, file: str) -> Path:

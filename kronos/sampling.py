@@ -1,19 +1,19 @@
 """From logits to token ids: temperature, top-k, nucleus, and draws by inverse CDF.
 
 Knows logits `[R, V]` and uniforms `[R]`; nothing of candles, caches or files. No global random
-state: the uniforms are a function of (seed, series key, step, sample).
+state: the uniforms come from `kronos.draws`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kronos.draws import series_key as series_key
+from kronos.draws import uniforms as uniforms
 from kronos.errors import InputError
 
 NUCLEUS_HEAD = 64  # candidates looked at before a full sort is worth its time
@@ -46,28 +46,6 @@ class Sampling:
     @property
     def greedy(self) -> bool:
         return self.top_k == 1
-
-
-def series_key(*parts: object) -> int:
-    """A 64-bit key of anything with a stable `str`, such as `(symbol, asof)`."""
-    text = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def uniforms(seed: int, keys: Sequence[int], steps: int, samples: int) -> np.ndarray:
-    """`[B, steps, samples, 2]` fp32 in [0, 1): one for s1 and one for s2 of each bar drawn.
-
-    Philox (Salmon et al. 2011) with key (seed, series key) and the step as counter, so that a
-    value depends on (seed, key, step, sample) alone: more series, steps or samples leave it be.
-    """
-    out = np.empty((len(keys), steps, samples, 2), dtype=np.float32)
-    for row, key in zip(out, keys, strict=True):
-        philox = np.array([seed % 2**64, key % 2**64], dtype=np.uint64)
-        for step in range(steps):
-            counter = np.array([0, 0, 0, step], dtype=np.uint64)
-            generator = np.random.Generator(np.random.Philox(key=philox, counter=counter))
-            generator.random(dtype=np.float32, out=row[step])
-    return out
 
 
 def _keep_top_k(logits: Tensor, k: int) -> Tensor:

@@ -3,8 +3,11 @@
 The names below are what a strategy may use; the rest of the room is the machinery behind them.
 """
 
+from kronos import Forecast
 from sandbox.config import RunConfig
 from sandbox.errors import SandboxError
+from sandbox.feed import CandleFeed
+from sandbox.indicator import KronosSignal
 from sandbox.strategy import Strategy
 
-__all__ = ["RunConfig", "SandboxError", "Strategy"]
+__all__ = ["CandleFeed", "Forecast", "KronosSignal", "RunConfig", "SandboxError", "Strategy"]

@@ -1,79 +1,377 @@
 """A broker that charges what it says and never refuses a buy for a gap overnight.
 
-Backtrader's own leaves most market orders unslipped, caps slippage at the bar's range, slips limit
-orders past their limit, and refuses a whole buy where the next open costs a little more than the
-cash at hand.
+It is Backtrader's, with fills of its own. Backtrader's leaves most market orders unslipped, slips
+limit orders past their limit, fills on bars that a symbol lacks, and refuses a whole buy where the
+next open costs a little more than the cash at hand.
+
+The account is a cash account: nobody buys beyond the cash, and nobody sells what is not held.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import backtrader as bt
 
-BPS = 1e-4
+from sandbox.costs import LIQUIDITY_BARS, CostModel, Liquidity, Terms
+from sandbox.errors import StrategyError
+from sandbox.feed import CLOSE, VOLUME, CandleFeed, Clock
+from sandbox.ledger import Decision, Fill, Holding, Ledger
+
+ROUNDING = 1e-9  # shares of a size or of the cash that are nothing but rounding
+KINDS = ("market", "close", "limit", "stop", "stop_limit", "stop_trail", "stop_trail_limit")
+FUNDING = (bt.Order.Market, bt.Order.Close, bt.Order.Limit)  # sells that buys may count on
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What a portfolio starts with and what trading costs it, a side."""
+    """What a portfolio starts with and what trading costs it."""
 
     cash: float = 100_000.0  # in quote currency
-    commission_bps: float = 5.0  # of the value traded
-    slippage_bps: float = 5.0  # of the price, against the trader
+    costs: CostModel = field(default_factory=CostModel)
 
 
 class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
-    """Fills market orders at the next bar's open, worse by the slippage, commission on top.
+    """Fills orders at the next bar of their symbol, at prices that the cost model has worsened.
 
-    A buy that has become dearer than the cash is cut to what the cash pays for. Every fill carries
-    the price before slippage in `order.info.reference_price`.
+    In one bar sells go before buys, so that they can pay for them. A buy dearer than the cash is
+    cut to what the cash pays for, with all its costs, and `order.info.cash_cut` says so. What the
+    volume cap leaves over waits for later bars. A symbol whose data have ended is sold at the next
+    bar time, at its last close, and its orders are cancelled.
     """
 
-    _slippage = 0.0
-    _commission = 0.0
-    _reference_price: float | None = None
+    pending: deque[bt.Order]
+    refused = 0  # orders that were not taken, or never filled for lack of cash or units
+    _costs: CostModel
+    _clock: Clock
+    _ledger: Ledger
+    _running: list[CandleFeed]  # symbols whose data have not ended
+    _held: dict[CandleFeed, bt.Position]  # without those of size 0
+    _filled_now: defaultdict[CandleFeed, float]  # units in this bar
 
     @classmethod
-    def of(cls, account: Account) -> CostedBroker:
+    def of(
+        cls, account: Account, clock: Clock, ledger: Ledger, feeds: Iterable[CandleFeed]
+    ) -> CostedBroker:
         broker = cls(cash=account.cash)
-        broker._slippage = account.slippage_bps * BPS
-        broker._commission = account.commission_bps * BPS
-        broker.setcommission(
-            commission=broker._commission, commtype=bt.CommInfoBase.COMM_PERC, stocklike=True
+        costs = account.costs
+        broker.setcommission(  # for strategies that ask; fills do not
+            commission=costs.commission_bps * 1e-4,
+            commtype=bt.CommInfoBase.COMM_PERC,
+            stocklike=True,
         )
-        broker.set_filler(broker._size_in_reach)
+        broker._costs, broker._clock, broker._ledger = costs, clock, ledger
+        broker._running = list(feeds)
+        broker._held, broker._filled_now = {}, defaultdict(float)
         return broker
 
-    def _try_exec(self, order: bt.Order) -> None:
-        self._reference_price = None
-        super()._try_exec(order)
+    def holdings(self) -> list[Holding]:
+        """The positions, at their symbols' latest close."""
+        return [Holding(data.symbol, pos.size, data.last_close) for data, pos in self._held.items()]
 
-    def _slip_up(self, pmax: float, price: float, *, lim: bool = False, **_: bool) -> float:
-        self._reference_price = price
-        slipped = price * (1 + self._slippage)
-        return min(slipped, pmax) if lim else slipped
+    def add_cash(self, cash: float) -> None:
+        raise StrategyError(f"add_cash({cash}): a run keeps the cash it starts with, set --cash")
 
-    def _slip_down(self, pmin: float, price: float, *, lim: bool = False, **_: bool) -> float:
-        self._reference_price = price
-        slipped = price * (1 - self._slippage)
-        return max(slipped, pmin) if lim else slipped
+    # Orders as the strategy gives them
+
+    def buy(self, owner: Any, data: CandleFeed, size: float, *rest: Any, **more: Any) -> bt.Order:
+        _check_begun(data, "buy")
+        return super().buy(owner, data, size, *rest, **more)
+
+    def sell(self, owner: Any, data: CandleFeed, size: float, *rest: Any, **more: Any) -> bt.Order:
+        _check_begun(data, "sell")
+        return super().sell(owner, data, size, *rest, **more)
+
+    def submit(self, order: bt.Order, check: bool = True) -> bt.Order:
+        kind = KINDS[order.exectype]
+        price = math.nan if kind in ("market", "close") else order.created.price
+        self._take_down(order, abs(order.created.size), kind, price)
+        return super().submit(order, check=check)
+
+    def cancel(self, order: bt.Order, bracket: bool = False) -> bool:
+        cancelled = self._withdraw(order) or super().cancel(order, bracket)
+        if cancelled and not bracket:  # the other legs of a bracket go by themselves
+            self._take_down(order, abs(order.executed.remsize), "cancel", math.nan)
+        return bool(cancelled)
+
+    def _withdraw(self, order: bt.Order) -> bool:
+        """Cancel an order of this very bar, which Backtrader would not find."""
+        if order not in self.submitted:
+            return False
+        self.submitted.remove(order)
+        self._drop(order, order.cancel)
+        return True
+
+    def _take_down(self, order: bt.Order, size: float, kind: str, price: float) -> None:
+        side = "buy" if order.isbuy() else "sell"
+        decision = Decision(self._now_ns, order.data.symbol, side, size, kind, price)
+        self._ledger.decisions.append(decision)
+
+    @property
+    def _now_ns(self) -> int:
+        assert self._clock.now_ns is not None  # nobody orders before the first bar
+        return self._clock.now_ns
+
+    # A bar: accept, settle, fill, value
+
+    def next(self) -> None:
+        while self._toactivate:
+            self._toactivate.popleft().activate()
+        self._filled_now.clear()
+        self._settle_ended()
+        if self.submitted:
+            self.check_submitted()
+        if self.pending:
+            self._work_off_pending()
+        self._get_value()
+
+    def check_submitted(self) -> None:
+        """Accept what the cash and the sells can pay for, at the prices of the decision."""
+        funds = self.cash + self._proceeds([*self.pending, *self.submitted])
+        while self.submitted:
+            order = self.submitted.popleft()
+            if self._take_children(order) is None:
+                continue
+            if order.data.ended:
+                self._drop(order, order.cancel)
+            elif not self._cut_to_lots(order):
+                self._refuse(order, order.reject)
+            elif order.isbuy() and self._price_asked(order) > funds * (1 + ROUNDING):
+                self._refuse(order, order.margin)
+            else:
+                funds -= self._price_asked(order) if order.isbuy() else 0.0
+                self.submit_accept(order)
+
+    def _proceeds(self, orders: list[bt.Order]) -> float:
+        """What the sells among the orders bring at the close they were decided at."""
+        left = {data: position.size for data, position in self._held.items()}
+        proceeds = 0.0
+        for order in orders:
+            if order.isbuy() or not order.active() or order.exectype not in FUNDING:
+                continue
+            size = min(abs(order.executed.remsize), left.get(order.data, 0.0))
+            left[order.data] = left.get(order.data, 0.0) - size
+            proceeds += size * order.created.pclose
+        return proceeds
+
+    @staticmethod
+    def _price_asked(order: bt.Order) -> float:
+        return float(order.executed.remsize * order.created.price)
+
+    def _cut_to_lots(self, order: bt.Order) -> bool:
+        """Whether the order has a lot at least; what is less than one goes."""
+        wanted = abs(order.executed.remsize)
+        if not order.isbuy() and _same(wanted, self.positions[order.data].size):
+            return True
+        whole = self._costs.whole_lots(wanted)
+        order.executed.remsize = whole if order.isbuy() else -whole
+        return whole > 0
+
+    def _work_off_pending(self) -> None:
+        self.pending = deque([*sorted(self.pending, key=bt.Order.isbuy), None])  # sells first
+        while (order := self.pending.popleft()) is not None:
+            if order.expire():
+                self._drop(order)
+                continue
+            if order.active() and order.data.has_bar:
+                self._try_exec(order)
+            if order.alive():
+                self.pending.append(order)
+            elif order.status == bt.Order.Completed:
+                self._bracketize(order)  # its children wake, or its siblings go
+
+    def _settle_ended(self) -> None:
+        ended = [data for data in self._running if data.ended]
+        for data in ended:
+            self._running.remove(data)
+            for order in [o for o in (*self.pending, *self.submitted) if o.data is data]:
+                self._discard(order)
+            if self.positions[data].size:
+                self._settle(data)
+
+    def _settle(self, data: CandleFeed) -> None:
+        """Sell a position at its last close: no volume is left to have an impact on."""
+        size = self.positions[data].size
+        order = bt.order.SellOrder(owner=None, data=data, size=size, exectype=bt.Order.Market)
+        order.submit()
+        order.accept()
+        self._ocoize(order, None)
+        terms = Terms(
+            buying=False, reference_price=data.last_close, limit=0.0, liquidity=Liquidity()
+        )
+        self._book(order, -size, terms)
+
+    def _discard(self, order: bt.Order) -> None:
+        queue = self.pending if order in self.pending else self.submitted
+        queue.remove(order)
+        self._drop(order, order.cancel)
+
+    def _drop(self, order: bt.Order, how: Any = None) -> None:
+        """End an order's life, and that of the orders that hang on it."""
+        if how is not None:
+            how()
+        self.notify(order)
+        self._ococheck(order)
+        self._bracketize(order, cancel=True)
+
+    def _refuse(self, order: bt.Order, how: Any) -> None:
+        self.refused += 1
+        self._drop(order, how)
+
+    # A fill
+
+    def _slip_up(self, pmax: float, price: float, **_: bool) -> float:
+        return price  # the fill adds slippage and impact
+
+    def _slip_down(self, pmin: float, price: float, **_: bool) -> float:
+        return price
+
+    def _try_exec_close(self, order: bt.Order, pclose: float) -> None:
+        """At this close, decided at an earlier one; Backtrader would leave a bar to change it."""
+        self._execute(order, ago=0, price=pclose)
 
     def _execute(
-        self, order: bt.Order, ago: int | None = None, price: float | None = None, **rest: Any
-    ) -> Any:
-        if ago is not None and price is not None:
-            order.addinfo(reference_price=self._reference_price or price)
-        return super()._execute(order, ago=ago, price=price, **rest)
+        self, order: bt.Order, ago: int | None = None, price: float = math.nan, **_: Any
+    ) -> None:
+        """Fill what can be filled at a price that is still without slippage and impact."""
+        if self._locked(order, price):
+            return
+        if order.isbuy():
+            self._buy(order, price)
+        else:
+            self._sell(order, price)
 
-    def _size_in_reach(self, order: bt.Order, price: float, _ago: int) -> float:
-        """Units of an order that can be filled: all of a sell, as much of a buy as cash pays."""
-        wanted = abs(order.executed.remsize)
-        if not order.isbuy() or self.positions[order.data].size < 0:
-            return float(wanted)
-        in_reach = max(self.cash, 0.0) / (price * (1 + self._commission))
-        if in_reach >= wanted:
-            return float(wanted)
-        return float(math.floor(in_reach)) if float(wanted).is_integer() else in_reach
+    def _buy(self, order: bt.Order, price: float) -> None:
+        wanted = self._within_volume(order, order.executed.remsize)
+        if wanted <= 0:
+            return
+        terms = self._terms(order, price)
+        size = self._costs.affordable(self.cash, wanted, terms)
+        if size < wanted:
+            order.addinfo(cash_cut=True)
+        if size > 0:
+            self._book(order, size, terms)
+        elif order.executed.size:
+            self._drop(order, order.cancel)
+        else:
+            self._refuse(order, order.margin)
+
+    def _sell(self, order: bt.Order, price: float) -> None:
+        held, wanted = self.positions[order.data].size, -order.executed.remsize
+        if held <= 0:
+            if order.executed.size:
+                self._drop(order, order.cancel)
+            else:
+                self._refuse(order, order.reject)
+            return
+        if wanted >= held or _same(wanted, held):  # no more than that is ever sold
+            wanted, order.executed.remsize = held, -held
+        size = self._within_volume(order, wanted)
+        if size > 0:
+            self._book(order, -size, self._terms(order, price))
+
+    def _locked(self, order: bt.Order, price: float) -> bool:
+        """Whether the price is at the exchange's limit for the day, against the order."""
+        limit_pct, before = self._costs.price_limit_pct, order.data.bars_before(1)
+        if limit_pct is None or not len(before):
+            return False
+        change_pct = 100 * (price / before[-1, CLOSE] - 1)
+        against = change_pct if order.isbuy() else -change_pct
+        return bool(against >= limit_pct * (1 - ROUNDING))
+
+    def _within_volume(self, order: bt.Order, wanted: float) -> float:
+        """What this bar's volume has left for the portfolio of a size, in whole lots."""
+        data, cap_pct = order.data, self._costs.volume_cap_pct
+        if cap_pct is None or not data.has_volume:
+            return wanted
+        room = data.volume[0] * cap_pct / 100 - self._filled_now[data]
+        return wanted if wanted <= room else min(wanted, self._costs.whole_lots(max(room, 0.0)))
+
+    def _terms(self, order: bt.Order, price: float) -> Terms:
+        liquidity = self._liquidity(order.data)
+        return Terms(
+            buying=order.isbuy(), reference_price=price, limit=_limit(order), liquidity=liquidity
+        )
+
+    def _liquidity(self, data: CandleFeed) -> Liquidity:
+        if not self._costs.impact:
+            return Liquidity()
+        bars = data.bars_before(LIQUIDITY_BARS)
+        return Liquidity.of(bars[:, CLOSE], bars[:, VOLUME])
+
+    def _book(self, order: bt.Order, size: float, terms: Terms) -> None:
+        """Enter a fill of `size` (below 0: sold) into the account, the order and the ledger."""
+        quote = self._costs.quote(abs(size), terms)
+        fees = quote.fees
+        if size < 0:  # a minimum fee above what the sale brings is not chased up
+            fees = min(fees, abs(size) * quote.price + self.cash)
+        self.cash -= size * quote.price + fees
+        self._ledger.add_fill(
+            Fill(
+                time_ns=self._now_ns,
+                symbol=order.data.symbol,
+                size=size,
+                price=quote.price,
+                reference_price=terms.reference_price,
+                commission=fees,
+                slippage=quote.slippage,
+                impact=quote.impact,
+            )
+        )
+        self._filled_now[order.data] += abs(size)
+        self._tell(order, size, quote.price, fees)
+
+    def _tell(self, order: bt.Order, size: float, price: float, fees: float) -> None:
+        """Backtrader's own record of a fill: the position, the order, who gave it."""
+        data, position = order.data, self.positions[order.data]
+        paid = position.price
+        position.update(size, price, data.datetime.datetime())
+        self._held[data] = position
+        if not position.size:
+            del self._held[data]
+        if abs(order.executed.remsize - size) <= 1e-6 * self._costs.lot_size:
+            order.executed.remsize = size  # else a rounding error would be left waiting
+        opened, closed = (size, 0.0) if size > 0 else (0.0, size)
+        order.addcomminfo(self.getcommissioninfo(data))
+        order.execute(
+            data.datetime[0], size, price,
+            closed, -closed * paid, fees if closed else 0.0,
+            opened, opened * price, fees if opened else 0.0,
+            None, -closed * (price - paid), position.size, position.price,
+        )  # fmt: skip
+        self.notify(order)
+        self._ococheck(order)
+
+    def _get_value(self, datas: Iterable[CandleFeed] | None = None, lever: bool = False) -> float:
+        """The account's value, or that of some positions, at the latest closes."""
+        if datas:
+            return float(sum(self.positions[data].size * data.last_close for data in datas))
+        stocks = sum(position.size * data.last_close for data, position in self._held.items())
+        self._value = self._valuelever = self.cash + stocks
+        self._valuemkt = self._valuemktlever = stocks
+        self._fundval = self._value / self._fundshares
+        return float(self._value)
+
+
+def _limit(order: bt.Order) -> float:
+    """The worst price an order takes: infinity for a buy without a limit, 0 for such a sell."""
+    if order.exectype == bt.Order.Limit:
+        return float(order.created.price)
+    if order.exectype in (bt.Order.StopLimit, bt.Order.StopTrailLimit):
+        return float(order.created.pricelimit)
+    return math.inf if order.isbuy() else 0.0
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=ROUNDING)
+
+
+def _check_begun(data: CandleFeed, what: str) -> None:
+    if not len(data):
+        raise StrategyError(
+            f"{what} of {data.symbol} before its first bar: take symbols from self.tradable()"
+        )

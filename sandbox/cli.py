@@ -8,13 +8,15 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from feeds import FeedError
-from sandbox.config import RunConfig
+from sandbox.config import CostsName, RunConfig, SignalName, options_in
 from sandbox.errors import ConfigError, SandboxError
+from sandbox.presets import PRESETS, preset_options
 
 _UNSET: Any = argparse.SUPPRESS  # an option not given leaves RunConfig's default in charge
 
@@ -34,21 +36,62 @@ def option(target: argparse._ActionsContainer, name: str, help_text: str, **kind
 
 
 def add_data_options(target: argparse._ActionsContainer) -> None:
-    option(target, "data", "where candles come from: sample, sample:ph, csv:FILES", metavar="SPEC")
-    option(target, "repair", "mend bad candles instead of refusing them", action="store_true")
+    group = target.add_argument_group("data")
+    option(
+        group, "data", "sample, sample:ph, sample:AAPL,NVDA, csv:FILES, parquet:FILES",
+        metavar="SPEC",
+    )  # fmt: skip
+    option(group, "repair", "mend bad candles instead of refusing them", action="store_true")
 
 
-def add_model_options(target: argparse._ActionsContainer) -> None:
-    option(target, "model", "name of the checkpoint", metavar="NAME")
+def add_window_options(target: argparse._ActionsContainer) -> None:
+    group = target.add_argument_group("window")
+    option(group, "start", "first session traded", type=a_date, metavar="DATE")
+    option(group, "end", "last session traded", type=a_date, metavar="DATE")
+
+
+def add_model_options(parent: argparse._ActionsContainer) -> None:
+    target = parent.add_argument_group("model")
+    option(target, "model", "bundled, mini, small, base, a folder or hub ids", metavar="NAME")
     option(target, "lookback", "bars the model sees", type=int, metavar="BARS")
     option(target, "horizon", "bars it forecasts", type=int, metavar="BARS")
     option(target, "samples", "paths it draws for each forecast", type=int, metavar="N")
     option(target, "temperature", "below 1: nearer to the likeliest", type=float, metavar="X")
     option(target, "top_p", "share of likelihood drawn from; 1 keeps the tails", type=float)
     option(target, "top_k", "tokens drawn from; 0 is all", type=int)
+    option(target, "exchange", "calendar of the bars to come, such as XNYS (default: as observed)")
     option(target, "device", "cpu, cuda or mps (default: the best there is)")
     option(target, "dtype", "numbers the model computes with")
     option(target, "seed", "the same seed draws the same paths", type=int)
+    option(target, "store", "folder that keeps forecasts; none keeps none", metavar="DIR")
+
+
+def add_strategy_options(parent: argparse._ActionsContainer) -> None:
+    target = parent.add_argument_group("strategy")
+    target.add_argument(
+        "--param", action="extend", nargs="+", default=[], metavar="K=V",
+        help="parameters: k=5 for every strategy that has it, topk.k=5 for one",
+    )  # fmt: skip
+    names = ", ".join(get_args(SignalName))
+    option(target, "signal", f"what forecasts: {names}", metavar="NAME")
+    target.add_argument("--preset", metavar="NAME", help=f"named settings: {', '.join(PRESETS)}")
+    target.add_argument(
+        "--config", type=Path, metavar="FILE",
+        help="options from a YAML file, or a run folder's config.json to repeat it",
+    )  # fmt: skip
+
+
+def add_cost_options(parent: argparse._ActionsContainer) -> None:
+    target = parent.add_argument_group("account and costs (default: those of the data's market)")
+    option(target, "cash", "at the start, in quote currency", type=float)
+    option(target, "costs", f"a market's: {', '.join(get_args(CostsName))}", metavar="NAME")
+    option(target, "commission_bps", "of the value traded, a side", type=float, metavar="BPS")
+    option(target, "min_commission", "an order, in quote currency", type=float, metavar="X")
+    option(target, "sell_tax_bps", "of the value sold", type=float, metavar="BPS")
+    option(target, "slippage_bps", "of the price, a side", type=float, metavar="BPS")
+    option(target, "impact", "k of k * sigma * sqrt(size / ADV)", type=float, metavar="K")
+    option(target, "volume_cap_pct", "of a bar's volume filled, at most", type=float, metavar="PCT")
+    option(target, "lot_size", "orders are multiples of this", type=float, metavar="UNITS")
 
 
 def a_date(text: str) -> date:
@@ -58,18 +101,44 @@ def a_date(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date, write 2020-01-31") from None
 
 
-def config_of(args: argparse.Namespace, **more: Any) -> RunConfig:
-    """The options given, checked; the rest at `RunConfig`'s defaults."""
-    given = {name: value for name, value in vars(args).items() if name in RunConfig.model_fields}
-    return RunConfig.of(**given | more)
+def config_of(args: argparse.Namespace) -> RunConfig:
+    """The options given, over those of `--config`, over those of `--preset`, over the defaults."""
+    given = {
+        name: value
+        for name, value in vars(args).items()
+        if name in RunConfig.model_fields and value not in (None, [])
+    }
+    file = getattr(args, "config", None)
+    in_file = options_in(file) if file else {}
+    options = in_file | given
+    options["params"] = _params(in_file) | parse_params(getattr(args, "param", []))
+    return RunConfig.of(**preset_options(options.get("preset")) | options)
 
 
-def guarded(work: Callable[[], None], *, debug: bool) -> int:
+def parse_params(texts: Iterable[str]) -> dict[str, str]:
+    """`["k=5", "topk.n_drop=2"]` to a mapping of texts."""
+    params: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--param {text!r}: write it as name=value")
+        params[name] = value
+    return params
+
+
+def _params(options: Mapping[str, Any]) -> dict[str, Any]:
+    params = options.get("params", {})
+    if not isinstance(params, dict):
+        raise ConfigError(f"params {params!r}: a mapping is needed, such as 'k: 5'")
+    return params
+
+
+def guarded(work: Callable[[], None], *, debug: bool, interrupted: str = "interrupted") -> int:
     """Do the work; an error becomes one line and an exit status."""
     try:
         work()
     except KeyboardInterrupt:
-        return _fail("interrupted", 1)
+        return _fail(interrupted, 1)
     except Exception as error:
         if debug:
             traceback.print_exc()

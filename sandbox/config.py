@@ -1,21 +1,28 @@
-"""What a run is made of: one frozen record, checked when it is built."""
+"""What a run is made of: one frozen record, checked when it is built.
+
+Built from defaults, a preset, a file and the command line, each over the one before it.
+"""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sandbox.errors import ConfigError
 
-# Commission and slippage of one side of a trade, in bps of its value, by market.
-#   us: a cheap broker, and half a spread on large names
-#   ph: broker 28 with its VAT, fees 1.5, and the sales tax of 60 on sells spread over both sides
-MARKET_COSTS_BPS: Mapping[str, tuple[float, float]] = {"us": (5.0, 5.0), "ph": (60.0, 10.0)}
-
 Param = bool | int | float | str
+SignalName = Literal["kronos", "momentum", "reversal", "volatility", "random", "random-walk"]
+CostsName = Literal["us", "ph", "cn", "crypto", "none"]
+NO_STORE = "none"
+
+Bps = Annotated[float, Field(ge=0, lt=10_000)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # in quote currency
 
 
 class RunConfig(BaseModel):
@@ -23,27 +30,43 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    strategy: str  # path of the strategy file
-    params: Mapping[str, Param] = Field(default_factory=dict)  # the strategy's own parameters
+    strategies: tuple[str, ...] = ()  # paths of strategy files
+    params: Mapping[str, Param] = Field(default_factory=dict)  # k, or topk.k for one of several
+    preset: str | None = None  # named settings that the rest goes over
     data: str = "sample"  # data spec
     repair: bool = False  # mend bad candles instead of refusing them
     start: date = date(2020, 1, 2)  # first session that may be traded
     end: date = date(2024, 12, 31)  # last session; the data's own end where that comes first
+
+    signal: SignalName = "kronos"
     model: str = "bundled"  # checkpoint name
-    lookback: Annotated[int, Field(ge=2, le=4096)] = 90  # bars the model sees, asof included
+    lookback: Annotated[int, Field(ge=2, le=4096)] = 90  # bars the signal sees, asof included
     horizon: Annotated[int, Field(ge=1, le=512)] = 5  # bars it forecasts
-    samples: Annotated[int, Field(ge=1, le=4096)] = 10  # paths it draws for each forecast
+    samples: Annotated[int, Field(ge=1, le=4096)] = 32  # paths it draws for each forecast
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # 1 keeps the tails
     top_k: Annotated[int, Field(ge=0)] = 0  # 0 keeps every token
+    exchange: str | None = None  # trading calendar of the horizon, such as XNYS; None: as observed
     device: str | None = None  # None: the best this machine has
     dtype: str = "float32"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    store: str = "store"  # folder that keeps forecasts, or "none"
+
     cash: Annotated[float, Field(gt=0, allow_inf_nan=False)] = (
         100_000.0  # at the start, in quote currency
     )
-    commission_bps: Annotated[float, Field(ge=0, lt=10_000)] | None = None  # None: the market's
-    slippage_bps: Annotated[float, Field(ge=0, lt=10_000)] | None = None  # None: the market's
+    costs: CostsName | None = None  # a market's preset; None: that of the data
+    commission_bps: Bps | None = None  # this and the rest of the block: None is the preset's
+    min_commission: Amount | None = None  # an order and bar, in quote currency
+    sell_tax_bps: Bps | None = None
+    slippage_bps: Bps | None = None
+    impact: Annotated[float, Field(ge=0, le=100)] | None = None  # k of k * sigma * sqrt(size / ADV)
+    volume_cap_pct: Annotated[float, Field(gt=0, le=100)] | None = None  # of a bar's volume
+    lot_size: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    benchmark: str | None = None  # a symbol to hold; None: the whole universe in equal parts
+    with_benchmark: bool = True
+    controls: bool = True  # the same strategies on the naive signals
 
     @model_validator(mode="after")
     def _check_window(self) -> Self:
@@ -59,15 +82,30 @@ class RunConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_first_complaint(error)) from error
 
-    def with_market_costs(self, market: str | None) -> RunConfig:
-        """The same run with costs left open filled in by those of the data's market."""
-        commission_bps, slippage_bps = MARKET_COSTS_BPS.get(market or "us", MARKET_COSTS_BPS["us"])
-        open_costs = {
-            name: value
-            for name, value in (("commission_bps", commission_bps), ("slippage_bps", slippage_bps))
-            if getattr(self, name) is None
-        }
-        return self.model_copy(update=open_costs)
+    def cost_overrides(self) -> dict[str, float | None]:
+        """What was said about single costs; None leaves the preset's."""
+        return {name: getattr(self, name) for name in COST_OPTIONS}
+
+
+COST_OPTIONS = (
+    "commission_bps", "min_commission", "sell_tax_bps", "slippage_bps", "impact",
+    "volume_cap_pct", "lot_size",
+)  # fmt: skip
+
+
+def options_in(path: Path) -> dict[str, Any]:
+    """Options from a YAML or JSON file; a run folder's config.json repeats that run."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
+    if isinstance(content, dict) and isinstance(content.get("config"), dict):
+        content = content["config"]
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config {path}: a mapping of options is needed, such as 'seed: 1'")
+    return {str(name).replace("-", "_"): value for name, value in content.items()}
 
 
 def _first_complaint(error: ValidationError) -> str:
@@ -75,5 +113,9 @@ def _first_complaint(error: ValidationError) -> str:
     text = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return text
-    option = str(first["loc"][0]).replace("_", "-")
-    return f"--{option} {first['input']!r}: {text[:1].lower()}{text[1:]}"
+    option = str(first["loc"][0])
+    flag = f"--{option.replace('_', '-')}"
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(option, RunConfig.model_fields, n=1)
+        return f"{flag}: no such option" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{flag} {first['input']!r}: {text[:1].lower()}{text[1:]}"

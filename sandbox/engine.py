@@ -1,15 +1,13 @@
 """One strategy over one set of candles: decide at a close, fill at the next open, keep the books.
 
 The books are the run folder's tables. A fill's time is the close of the bar in whose open it was
-filled. `gross_value` is the value plus all costs paid so far: what the same fills would have been
-worth without costs, had the money saved stayed in cash.
+filled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import backtrader as bt
@@ -18,66 +16,42 @@ import pandas as pd
 from sandbox.broker import Account, CostedBroker
 from sandbox.errors import WindowError
 from sandbox.feed import CandleFeed, Clock, times_ns
+from sandbox.ledger import Ledger
 from sandbox.strategy import Desk, Signal, Strategy
 
-EQUITY_COLUMNS = ("time", "strategy", "cash", "value", "gross_value")
-TRADE_COLUMNS = (
-    "time", "strategy", "symbol", "side", "size", "price", "reference_price",
-    "commission", "slippage", "impact",
-)  # fmt: skip
 WARMUP_BARS = 260  # bars of each symbol before the start, for a strategy's own indicators
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backtest:
-    """What one strategy did."""
+    """What one strategy did; the columns are those of `sandbox.ledger`."""
 
     name: str
-    equity: pd.DataFrame  # one row a bar time, EQUITY_COLUMNS
-    trades: pd.DataFrame  # one row a fill, TRADE_COLUMNS
+    equity: pd.DataFrame  # one row a bar time
+    trades: pd.DataFrame  # one row a fill
+    weights: pd.DataFrame  # one row a bar time and symbol held
+    decisions: pd.DataFrame  # one row an order or cancel, as the strategy gave it
     refused: int  # orders the broker would not take
 
 
-class _Ledger(bt.Analyzer):  # type: ignore[misc]
-    """Writes down every fill and, at every close from the start on, cash and value."""
+class _Cerebro(bt.Cerebro):  # type: ignore[misc]
+    """Backtrader's, with a loop of its own: no feed is asked for a bar before it has closed."""
 
-    params = (("strategy_name", ""), ("on_bar", None), ("bars", 0))
+    clock: Clock
+    close_bar: Callable[[], None]
 
-    def start(self) -> None:
-        self.equity: list[tuple[Any, ...]] = []
-        self.trades: list[tuple[Any, ...]] = []
-        self.refused = 0
-        self._costs_paid = 0.0
-        self._fills_seen: dict[int, int] = {}
-
-    def prenext(self) -> None:
-        """Before the start there is nothing to write down."""
-
-    def next(self) -> None:
-        cash, value = self.strategy.broker.getcash(), self.strategy.broker.getvalue()
-        row = (self.strategy.now, self.p.strategy_name, cash, value, value + self._costs_paid)
-        self.equity.append(row)
-        if self.p.on_bar is not None:
-            self.p.on_bar(len(self.equity), self.p.bars)
-
-    def notify_order(self, order: bt.Order) -> None:
-        if order.status in (bt.Order.Margin, bt.Order.Rejected):
-            self.refused += 1
-        fills = order.executed.exbits  # shared by all copies of the order, older fills first
-        for fill in islice(fills, self._fills_seen.get(order.ref, 0), None):
-            self._add_fill(order, fill)
-        self._fills_seen[order.ref] = len(fills)
-
-    def _add_fill(self, order: bt.Order, fill: bt.order.OrderExecutionBit) -> None:
-        reference_price = order.info.reference_price
-        slippage = abs(fill.price - reference_price) * abs(fill.size)
-        commission = fill.closedcomm + fill.openedcomm
-        self._costs_paid += commission + slippage
-        side = "buy" if fill.size > 0 else "sell"
-        self.trades.append(
-            (order.data.asof, self.p.strategy_name, order.data.symbol, side, abs(fill.size),
-             fill.price, reference_price, commission, slippage, 0.0)
-        )  # fmt: skip
+    def _runnext(self, runstrats: list[Strategy]) -> None:
+        """Bars close, orders of before are filled in them, the strategy decides."""
+        for strategy in runstrats:  # many call next() from it, to get past late starters
+            strategy.prenext = _do_nothing  # type: ignore[method-assign]
+        while not self._event_stop and self.clock.tick():
+            for feed in self.datas:
+                feed.deliver()
+            self._brokernotify()
+            self._check_timers(runstrats, self.clock.days)
+            for strategy in runstrats:
+                strategy._next()
+            self.close_bar()
 
 
 def run_backtest(
@@ -98,24 +72,40 @@ def run_backtest(
     `on_bar` is told after each bar time how many are done, of how many.
     """
     cut = _cut(frames, start, end, warmup_bars)
-    cerebro = bt.Cerebro(stdstats=False, preload=False, runonce=False)
     clock = Clock(times_ns(frame) for frame in cut.values())
-    cerebro.desk = Desk(clock=clock, signal=signal, start=start)
-    for nth, (symbol, frame) in enumerate(cut.items()):
-        feed = CandleFeed.of(frame, clock, moves_clock=nth == 0)
+    ledger = Ledger(name, account.cash)
+    feeds = {
+        symbol: CandleFeed.of(frame, clock, last_bar=frames[symbol].index[-1])
+        for symbol, frame in cut.items()
+    }
+    broker = CostedBroker.of(account, clock, ledger, feeds.values())
+    bars = clock.bars_from(start)
+
+    def close_bar() -> None:
+        if clock.now_ns is not None and clock.now_ns >= start.value:
+            done = ledger.add_close(clock.now_ns, broker.cash, broker.getvalue(), broker.holdings())
+            if on_bar is not None:
+                on_bar(done, bars)
+
+    cerebro = _Cerebro(stdstats=False, preload=False, runonce=False)
+    cerebro.clock, cerebro.close_bar, cerebro.broker = clock, close_bar, broker
+    cerebro.desk = Desk(clock=clock, signal=signal, start=start, lot_size=account.costs.lot_size)
+    for symbol, feed in feeds.items():
         cerebro.adddata(feed, name=symbol)
-    cerebro.broker = CostedBroker.of(account)
-    cerebro.addanalyzer(
-        _Ledger, _name="ledger", strategy_name=name, on_bar=on_bar, bars=clock.bars_from(start)
-    )
     cerebro.addstrategy(strategy, **(params or {}))
-    ledger = cerebro.run()[0].analyzers.ledger
+    cerebro.run()
     return Backtest(
         name=name,
-        equity=pd.DataFrame(ledger.equity, columns=list(EQUITY_COLUMNS)),
-        trades=pd.DataFrame(ledger.trades, columns=list(TRADE_COLUMNS)),
-        refused=ledger.refused,
+        equity=ledger.equity(),
+        trades=ledger.trades(),
+        weights=ledger.weights(),
+        decisions=ledger.decided(),
+        refused=broker.refused,
     )
+
+
+def _do_nothing() -> None:
+    """Before the start of the run nothing is decided."""
 
 
 def _cut(

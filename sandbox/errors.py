@@ -4,7 +4,8 @@ SandboxError
 ├── ConfigError       an option is out of range, or two options contradict each other
 ├── StrategyError     the strategy file cannot be loaded, or asked for something impossible
 ├── WindowError       there are no candles, or too few, between the dates asked for
-└── RunFolderError    the run folder cannot be written or read
+├── RunFolderError    the run folder cannot be written or read
+└── StoreError        the forecast store cannot be written or read
 """
 
 
@@ -26,3 +27,7 @@ class WindowError(SandboxError):
 
 class RunFolderError(SandboxError):
     """The run folder cannot be written or read."""
+
+
+class StoreError(SandboxError):
+    """The forecast store cannot be written or read."""

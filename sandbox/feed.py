@@ -2,7 +2,7 @@
 
 Backtrader reads one bar ahead of every feed to find out whose turn it is, and keeps what it read
 where `data.close[1]` finds it. Here a clock that knows every bar's time says whose turn it is, so
-a feed is asked for a bar only once that bar has closed.
+a feed puts a bar on its lines only once that bar has closed.
 """
 
 from __future__ import annotations
@@ -18,25 +18,33 @@ from feeds import COLUMNS
 
 NS_PER_DAY = 86_400 * 10**9
 UNIX_EPOCH_DAY = 719_163  # 1970-01-01 in Backtrader's count of days
+OPEN, CLOSE, VOLUME = (COLUMNS.index(name) for name in ("open", "close", "volume"))
+NAN = float("nan")
 
 
 class Clock:
     """The close times of all bars of a run, oldest first, and which of them is now."""
 
     def __init__(self, times_ns: Iterable[np.ndarray]) -> None:
-        self._times_ns = np.unique(np.concatenate(list(times_ns)))
+        self._times_ns: list[int] = np.unique(np.concatenate(list(times_ns))).tolist()
         self._at = -1
+        self.now_ns: int | None = None  # nanoseconds since 1970; None before the first bar
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
+        """Go on to the next bar time; False after the last."""
+        if self._at + 1 >= len(self._times_ns):
+            return False
         self._at += 1
+        self.now_ns = self._times_ns[self._at]
+        return True
 
     def bars_from(self, start: pd.Timestamp) -> int:
-        return int((self._times_ns >= start.value).sum())
+        return sum(time_ns >= start.value for time_ns in self._times_ns)
 
     @property
-    def now_ns(self) -> int | None:
-        """Nanoseconds since 1970, or None before the first bar and after the last."""
-        return int(self._times_ns[self._at]) if 0 <= self._at < len(self._times_ns) else None
+    def days(self) -> float:
+        """Now, as Backtrader counts."""
+        return UNIX_EPOCH_DAY + (self.now_ns or 0) / NS_PER_DAY
 
     @property
     def now(self) -> pd.Timestamp:
@@ -49,23 +57,34 @@ class Clock:
 
 
 class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
-    """One symbol's candles. The first feed of a run moves the clock."""
+    """One symbol's candles. The engine calls `deliver` at every bar time."""
 
-    lines = ("amount",)
-    params = (("frame", None), ("clock", None), ("moves_clock", False))
+    lines: Any = ("amount",)
+    params = (("frame", None), ("clock", None), ("last_bar", None))
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, clock: Clock, *, moves_clock: bool) -> CandleFeed:
-        params: dict[str, Any] = {"frame": frame, "clock": clock, "moves_clock": moves_clock}
+    def of(
+        cls, frame: pd.DataFrame, clock: Clock, *, last_bar: pd.Timestamp | None = None
+    ) -> CandleFeed:
+        """`last_bar` is that of the symbol's data, where `frame` is only a part of them."""
+        params: dict[str, Any] = {"frame": frame, "clock": clock, "last_bar": last_bar}
         return cls(**params)  # Backtrader takes them out before __init__
 
     def __init__(self) -> None:
         super().__init__()
-        frame = self.p.frame
-        self.p.frame = None  # only the bars delivered so far are for a strategy to see
-        self._values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
-        self._times_ns = times_ns(frame)
+        frame, last_bar = self.p.frame, self.p.last_bar
+        self.p.frame = self.p.last_bar = None  # a strategy is to see delivered bars only
+        self._run_clock: Clock = self.p.clock  # `_clock` is a word of Backtrader's
+        self._values = _values(frame)
+        self._times_ns: list[int] = times_ns(frame).tolist()
+        self._ends_ns = self._times_ns[-1] if last_bar is None else max(
+            last_bar.value, self._times_ns[-1]
+        )  # fmt: skip
         self._row = -1
+        self._bar_ns: int | None = None
+        self._next_ns: int | None = self._times_ns[0]
+        self._ever_traded = False
+        self.last_close = NAN  # as `close[0]`, without Backtrader's way to it
 
     # Backtrader's `==` compares current closes, so two symbols at one price would be the same one.
     def __eq__(self, other: object) -> bool:
@@ -80,29 +99,51 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
     @property
     def asof(self) -> pd.Timestamp | None:
         """The close time of the latest bar delivered, None before the first."""
-        return pd.Timestamp(self._times_ns[self._row], tz="UTC") if self._row >= 0 else None
+        return None if self._bar_ns is None else pd.Timestamp(self._bar_ns, tz="UTC")
 
     @property
     def has_bar(self) -> bool:
         """Whether this symbol has a bar that closes now; else its lines repeat an older one."""
-        return self._row >= 0 and int(self._times_ns[self._row]) == self.p.clock.now_ns
+        return self._bar_ns is not None and self._bar_ns == self._run_clock.now_ns
 
-    def next(self, datamaster: bt.feed.DataBase | None = None, ticks: bool = True) -> bool | None:
-        if datamaster is None and self.p.moves_clock:
-            self.p.clock.tick()
-        if self._row + 1 >= len(self._times_ns):
+    @property
+    def ended(self) -> bool:
+        """Whether the symbol's last bar lies in the past, so that none will come."""
+        now_ns = self._run_clock.now_ns
+        return now_ns is not None and self._ends_ns < now_ns
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether any bar so far had a volume: else it is not known."""
+        return self._ever_traded
+
+    def bars_before(self, bars: int) -> np.ndarray:
+        """Up to `bars` bars before the latest one, oldest first, `[n, 6]` in schema order."""
+        return self._values[max(0, self._row - bars) : max(0, self._row)]
+
+    def start(self) -> None:
+        super().start()
+        self._columns = [getattr(self.lines, name) for name in COLUMNS]
+        self._rest = [
+            line for line in self.lines.lines if all(line is not c for c in self._columns)
+        ]
+
+    def deliver(self) -> bool:
+        """Put the bar that closes now on the lines; False where there is none."""
+        now_ns = self._next_ns
+        if now_ns is None or now_ns != self._run_clock.now_ns:
             return False
-        if int(self._times_ns[self._row + 1]) != self.p.clock.now_ns:
-            return None
-        delivered: bool = super().next(datamaster, ticks)
-        return delivered
-
-    def _load(self) -> bool:
         self._row += 1
-        for name, value in zip(COLUMNS, self._values[self._row], strict=True):
-            getattr(self.lines, name)[0] = value
-        times = self.lines.datetime  # type: ignore[attr-defined]  # Backtrader makes it a line
-        times[0] = UNIX_EPOCH_DAY + self._times_ns[self._row] / NS_PER_DAY
+        bar = self._values[self._row].tolist()
+        for line, value in zip(self._columns, bar, strict=True):
+            line.forward(value)
+        for line in self._rest:
+            line.forward(NAN)
+        self.lines.datetime[0] = self._run_clock.days
+        self._bar_ns, self.last_close = now_ns, bar[CLOSE]
+        self._ever_traded = self._ever_traded or bar[VOLUME] > 0
+        following = self._row + 1
+        self._next_ns = self._times_ns[following] if following < len(self._times_ns) else None
         return True
 
 
@@ -111,3 +152,10 @@ def times_ns(frame: pd.DataFrame) -> np.ndarray:
     index = frame.index
     assert isinstance(index, pd.DatetimeIndex)
     return index.as_unit("ns").asi8
+
+
+def _values(frame: pd.DataFrame) -> np.ndarray:
+    """The candles, `[n, 6]`: the frame's own memory where it is one block in schema order."""
+    columns = list(COLUMNS)
+    ordered = frame if list(frame.columns) == columns else frame[columns]
+    return ordered.to_numpy(dtype=np.float64)

@@ -48,8 +48,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _forecast(args: argparse.Namespace) -> None:
-    config = config_of(args, strategy="none")
-    from sandbox.job import load_checkpoint, model_sentence
+    config = config_of(args)
+    from sandbox.job import load_checkpoint
+    from sandbox.record import model_sentence
+    from sandbox.sessions import ExchangeCalendar
     from sandbox.signal import forecast_one
     from sandbox.windows import Sampling
 
@@ -57,7 +59,8 @@ def _forecast(args: argparse.Namespace) -> None:
     asof = _asof(frame, args.symbol, args.asof)
     checkpoint = load_checkpoint(config)
     predictor = checkpoint.predictor(device=config.device, dtype=config.dtype)
-    raw = forecast_one(predictor, Sampling.of(config), args.symbol, frame, asof)
+    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
+    raw = forecast_one(predictor, Sampling.of(config), args.symbol, frame, asof, calendar)
     forecast, share_repaired = raw.repaired()
     files = _draw(forecast, frame, args.out)
     _show(forecast, share_repaired, (model_sentence(checkpoint, asof), *files), Console())

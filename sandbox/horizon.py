@@ -1,7 +1,8 @@
 """When the bars after asof will close, told from the bars up to asof alone.
 
 Daily bars go on over the weekdays seen so far, intraday bars over the times of day seen so far;
-holidays are not known ahead. All times are nanoseconds since 1970, UTC.
+holidays are not known ahead: `sandbox.sessions` knows those of a named exchange. All times are
+nanoseconds since 1970, UTC.
 """
 
 from __future__ import annotations

@@ -1,39 +1,82 @@
-"""The main job: candles, forecasts, a strategy and its benchmark, a run folder with a report."""
+"""The main job: candles, forecasts, portfolios side by side, a run folder with a report."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import kronos
 from feeds import Candles
 from feeds import load as load_candles
 from sandbox.broker import Account
-from sandbox.config import RunConfig
-from sandbox.engine import Backtest, run_backtest
+from sandbox.config import NO_STORE, RunConfig
+from sandbox.costs import cost_model
 from sandbox.errors import ConfigError, RunFolderError, WindowError
-from sandbox.metrics import bars_per_year, summarize
-from sandbox.run_folder import package_versions, run_folder, safe_name
-from sandbox.signal import KronosSignal, Progress
+from sandbox.feed import times_ns
+from sandbox.naive import NAIVE, NaiveSource
+from sandbox.portfolios import BENCHMARK, Loaded, Market, planned, trade
+from sandbox.presets import preset_params
+from sandbox.record import notes, record
+from sandbox.run_folder import run_folder, safe_name
+from sandbox.schedule import due_times
+from sandbox.sessions import ExchangeCalendar
+from sandbox.signal import ForecastBook, KronosSource, Progress, SignalSource
+from sandbox.store import ForecastStore
 from sandbox.strategy import Strategy
-from sandbox.strategy_file import load_strategy, typed_params
+from sandbox.strategy_file import load_strategy, params_for
 from sandbox.windows import Sampling
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARK_FILE = ROOT / "strategies" / "benchmark.py"
-BENCHMARK = "benchmark"  # its name in the run folder's tables
 
 Bar = Callable[[str, str], AbstractContextManager[Progress]]  # label, unit -> (done, total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A checked run: everything loaded, nothing computed."""
+
+    config: RunConfig
+    strategies: tuple[Loaded, ...]
+    benchmark: Loaded | None
+    candles: Candles
+    start: pd.Timestamp  # the first bar traded
+    end: pd.Timestamp  # the last
+    account: Account
+    costs_name: str
+    sampling: Sampling
+    source: SignalSource
+    calendar: ExchangeCalendar | None  # None: bars go on as observed
+    checkpoint: kronos.Checkpoint | None  # None where no model is asked
+
+    @property
+    def name(self) -> str:
+        return "+".join(loaded.name for loaded in self.strategies)
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The naive signals that each strategy is repeated on."""
+        others = tuple(name for name in NAIVE if name != self.config.signal)
+        return others if self.config.controls else ()
+
+    def asofs(self) -> pd.DatetimeIndex:
+        """The bar times at which some strategy asks for forecasts."""
+        frames = self.candles.frames.values()
+        times = np.unique(np.concatenate([times_ns(frame) for frame in frames]))
+        traded = times[(times >= self.start.value) & (times <= self.end.value)]
+        due = [due_times(traded, str(loaded.params["rebalance"])) for loaded in self.strategies]
+        return pd.DatetimeIndex(np.unique(np.concatenate(due)), tz="UTC")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,75 +84,115 @@ class Finished:
     """A run that ended well."""
 
     folder: Path
-    name: str  # of the strategy
+    name: str
     metrics: dict[str, Any]  # what metrics.json holds
     notes: tuple[str, ...]  # what a reader has to know before believing a figure
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Prepared:
-    """A checked run: everything loaded, nothing computed."""
-
-    config: RunConfig
-    name: str
-    strategy: type[Strategy]
-    candles: Candles
-    checkpoint: kronos.Checkpoint
-    start: pd.Timestamp  # the first bar traded
-    end: pd.Timestamp  # the last
-
-
 def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
-    """Run a strategy and its benchmark; `bar` shows the progress of the long parts."""
-    prepared = _prepare(config)
-    default_name = f"{prepared.name}-{prepared.config.data}"
-    with run_folder(default_name, out) as draft:
-        draft.log(_title(prepared))
+    """Trade the strategies, their controls and the benchmark; `bar` shows progress."""
+    run = prepare(config)
+    with run_folder(f"{run.name}-{run.config.data}", out) as draft:
+        draft.log(_title(run))
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
-            signal = _forecasts(prepared, progress)
-        with _timed(draft.log, "backtests"):
-            backtests = _backtests(prepared, signal, bar)
-        metrics = _metrics(prepared, backtests)
-        notes = _notes(prepared, backtests)
-        for note in notes:
+            books = _books(run, progress)
+        draft.log(_counted(books[run.config.signal]))
+        market = Market(
+            frames=run.candles.frames, start=run.start, end=run.end, account=run.account
+        )
+        plan = planned(run.strategies, run.config.signal, run.controls, run.benchmark)
+        with _timed(draft.log, "backtests"), bar("Trading", "bars") as progress:
+            traded = trade(plan, books, market, progress)
+        told = notes(run, traded) + list(books[run.config.signal].notes)
+        for note in told:
             draft.log(note)
-        draft.write_json("config.json", _record(prepared, notes))
-        draft.write_csv("equity.csv", pd.concat([b.equity for b in backtests]))
-        draft.write_csv("trades.csv", pd.concat([b.trades for b in backtests]))
-        draft.write_json("metrics.json", metrics)
-        with _timed(draft.log, "report"):
-            _write_report(draft.folder)
-    return Finished(folder=draft.folder, name=prepared.name, metrics=metrics, notes=notes)
+        draft.write_json("config.json", record(run, traded, told))
+        for table in ("equity", "trades", "weights"):
+            rows = pd.concat([getattr(backtest, table) for _, backtest in traded])
+            draft.write_csv(f"{table}.csv", rows)
+        with _timed(draft.log, "report"), bar("Reporting", "pages"):
+            write_report(draft.folder)
+        metrics = json.loads((draft.folder / "metrics.json").read_text(encoding="utf-8"))
+    return Finished(folder=draft.folder, name=run.name, metrics=metrics, notes=tuple(told))
 
 
-def _prepare(config: RunConfig) -> _Prepared:
-    strategy = load_strategy(config.strategy)
-    params = typed_params(strategy, config.params)
+def prepare(config: RunConfig) -> Prepared:
+    """Load and check everything a run needs; raises the error a user should read."""
+    strategies = _strategies(config)
     candles = load_candles(config.data, end=None, repair=config.repair)
     start, end = _window(candles, config)
     candles = candles.between(None, end)
-    checkpoint = load_checkpoint(config)
-    stem = safe_name(Path(config.strategy).stem)
-    return _Prepared(
-        config=config.model_copy(update={"params": params}).with_market_costs(candles.costs),
-        name=stem if stem != BENCHMARK else strategy.__name__,
-        strategy=strategy,
+    costs_name = config.costs or candles.costs
+    costs = cost_model(costs_name, **config.cost_overrides())
+    checkpoint = load_checkpoint(config) if config.signal == "kronos" else None
+    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
+    return Prepared(
+        config=config,
+        strategies=strategies,
+        benchmark=_benchmark(config, candles),
         candles=candles,
-        checkpoint=checkpoint,
         start=start,
         end=end,
+        account=Account(cash=config.cash, costs=costs),
+        costs_name=costs_name,
+        sampling=Sampling.of(config),
+        source=_source(config, checkpoint, calendar),
+        calendar=calendar,
+        checkpoint=checkpoint,
     )
 
 
 def load_checkpoint(config: RunConfig) -> kronos.Checkpoint:
     """The model, if its context holds the lookback."""
-    checkpoint = kronos.load(config.model)
+    checkpoint = kronos.find(config.model)
     if config.lookback > checkpoint.max_context:
         raise ConfigError(
             f"--lookback {config.lookback}: model {checkpoint.name} sees {checkpoint.max_context} "
             "bars at most"
         )
     return checkpoint
+
+
+def _strategies(config: RunConfig) -> tuple[Loaded, ...]:
+    if not config.strategies:
+        raise ConfigError("no strategy file: name one, such as strategies/topk.py")
+    classes: dict[str, type[Strategy]] = {}
+    paths: dict[str, Path] = {}
+    for text in config.strategies:
+        cls = load_strategy(text)
+        stem = safe_name(Path(text).stem)
+        name = _free(stem if stem != BENCHMARK else cls.__name__, classes)
+        classes[name], paths[name] = cls, Path(text)
+    params = params_for(classes, _declared_preset(config, classes) | dict(config.params))
+    return tuple(
+        Loaded(name=name, path=paths[name], cls=cls, params=params[name])
+        for name, cls in classes.items()
+    )
+
+
+def _free(name: str, taken: Mapping[str, object]) -> str:
+    number = 2
+    free = name
+    while free in taken:
+        free, number = f"{name}-{number}", number + 1
+    return free
+
+
+def _declared_preset(config: RunConfig, classes: Mapping[str, Any]) -> dict[str, Any]:
+    """The preset's parameters that some strategy of the run has."""
+    known = {name for cls in classes.values() for name in cls.params._getkeys()}
+    return {name: value for name, value in preset_params(config.preset).items() if name in known}
+
+
+def _benchmark(config: RunConfig, candles: Candles) -> Loaded | None:
+    if not config.with_benchmark:
+        return None
+    if config.benchmark:
+        _ = candles[config.benchmark]  # raises the error that names the nearest symbol
+    cls = load_strategy(BENCHMARK_FILE)
+    given = {"symbol": config.benchmark} if config.benchmark else {}
+    params = params_for({BENCHMARK: cls}, given)[BENCHMARK]
+    return Loaded(name=BENCHMARK, path=BENCHMARK_FILE, cls=cls, params=params)
 
 
 def _window(candles: Candles, config: RunConfig) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -127,109 +210,53 @@ def _window(candles: Candles, config: RunConfig) -> tuple[pd.Timestamp, pd.Times
     return inside[0], inside[-1]
 
 
-def _forecasts(run: _Prepared, progress: Progress) -> KronosSignal:
-    predictor = run.checkpoint.predictor(device=run.config.device, dtype=run.config.dtype)
-    signal = KronosSignal(predictor, Sampling.of(run.config))
-    if not signal.compute(run.candles.frames, run.start, run.end, progress):
+def _source(
+    config: RunConfig, checkpoint: kronos.Checkpoint | None, calendar: ExchangeCalendar | None
+) -> SignalSource:
+    if checkpoint is None:
+        return NaiveSource(config.signal, calendar)
+    return KronosSource(
+        checkpoint,
+        device=config.device,
+        dtype=config.dtype,
+        store=None if config.store == NO_STORE else ForecastStore(Path(config.store)),
+        calendar=calendar,
+    )
+
+
+def _books(run: Prepared, progress: Progress) -> dict[str, ForecastBook]:
+    """Forecasts of the run's own signal and of its controls', by signal name."""
+    frames, asofs = run.candles.frames, run.asofs()
+    book = run.source.book(frames, run.sampling, asofs, progress)
+    if not len(book):
         raise WindowError(
             f"no symbol has {run.config.lookback} bars of history by {run.end:%Y-%m-%d}: "
             "set a smaller --lookback or a later --end"
         )
-    return signal
-
-
-def _backtests(run: _Prepared, signal: KronosSignal, bar: Bar) -> list[Backtest]:
-    config = run.config
-    account = Account(
-        cash=config.cash,
-        commission_bps=config.commission_bps or 0.0,
-        slippage_bps=config.slippage_bps or 0.0,
-    )
-    books = []
-    for name, strategy, params in (
-        (run.name, run.strategy, config.params),
-        (BENCHMARK, load_strategy(BENCHMARK_FILE), {}),
-    ):
-        with bar(f"Trading {name}", "bars") as progress:
-            book = run_backtest(
-                run.candles.frames, strategy, name=name, start=run.start, end=run.end,
-                account=account, signal=signal, params=params, on_bar=progress,
-            )  # fmt: skip
-        books.append(book)
-    return books
-
-
-def _metrics(run: _Prepared, backtests: list[Backtest]) -> dict[str, Any]:
-    figures = {b.name: summarize(b.equity, b.trades, run.config.cash) for b in backtests}
-    ours, theirs = (figures[b.name]["total_return_pct"] for b in backtests)
-    return {
-        "strategies": figures,
-        "benchmark": BENCHMARK,
-        "beat_benchmark": ours > theirs,
-        "bars_per_year": bars_per_year(backtests[0].equity["time"]),
-        "orders_refused": {b.name: b.refused for b in backtests},
+    controls = {
+        name: NaiveSource(name, run.calendar).book(frames, run.sampling, asofs)
+        for name in run.controls
     }
+    return {run.config.signal: book} | controls
 
 
-def _notes(run: _Prepared, backtests: list[Backtest]) -> tuple[str, ...]:
-    notes = [f"Data: {run.candles.note}"] if run.candles.note else []
-    notes += list(run.candles.repairs)
-    notes.append(model_sentence(run.checkpoint, run.start))
-    refused = backtests[0].refused
-    if refused:
-        notes.append(f"{refused} orders of {run.name} were refused for lack of cash.")
-    return tuple(notes)
+def _counted(book: ForecastBook) -> str:
+    return f"{book.computed:,} forecasts computed, {book.reused:,} taken from the store"
 
 
-def model_sentence(checkpoint: kronos.Checkpoint, first: pd.Timestamp) -> str:
-    """Whether figures from `first` on can be called unseen."""
-    weights = f"Model: {checkpoint.name} (weights {checkpoint.fingerprint[:12]})"
-    if checkpoint.seen_until is None:
-        return f"{weights}; up to when its training data runs is not known."
-    seen_until = pd.Timestamp(checkpoint.seen_until).tz_localize("UTC")
-    if seen_until >= first.normalize():
-        return (
-            f"{weights} was trained on data to {seen_until:%Y-%m-%d} and may have seen these very "
-            "candles: figures up to then are not out of sample."
-        )
-    return f"{weights} was trained on data to {seen_until:%Y-%m-%d}; these candles came later."
-
-
-def _record(run: _Prepared, notes: tuple[str, ...]) -> dict[str, Any]:
-    """Everything needed to repeat the run, and what the report says about it."""
-    return {
-        "name": run.name,
-        "config": run.config.model_dump(mode="json"),
-        "strategy_sha256": hashlib.sha256(Path(run.config.strategy).read_bytes()).hexdigest(),
-        "window": {"first_bar": run.start.isoformat(), "last_bar": run.end.isoformat()},
-        "data": {
-            "spec": run.candles.spec,
-            "hash": run.candles.data_hash,
-            "symbols": list(run.candles.symbols),
-        },
-        "model": {
-            "name": run.checkpoint.name,
-            "fingerprint": run.checkpoint.fingerprint,
-            "seen_until": run.checkpoint.seen_until,
-            "max_context": run.checkpoint.max_context,
-        },
-        "notes": list(notes),
-        "packages": package_versions(),
-    }
-
-
-def _title(run: _Prepared) -> str:
+def _title(run: Prepared) -> str:
+    model = run.checkpoint.name if run.checkpoint else run.config.signal
     return (
         f"{run.name} on {run.candles.spec}, {len(run.candles.symbols)} symbols, "
-        f"{run.start:%Y-%m-%d} to {run.end:%Y-%m-%d}, model {run.checkpoint.name}"
+        f"{run.start:%Y-%m-%d} to {run.end:%Y-%m-%d}, signal {model}"
     )
 
 
-def _write_report(folder: Path) -> None:
+def write_report(folder: Path) -> None:
     """In a process of its own: reports read run folders, and the runtime knows no reports."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-m", "reports.tearsheet", str(folder)],
+        [sys.executable, "-m", "reports.report", str(folder)],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""`python -m sandbox.run STRATEGY.py`: backtest a strategy against its benchmark."""
+"""`python -m sandbox.run STRATEGY.py [STRATEGY.py ...]`: backtest strategies side by side."""
 
 from __future__ import annotations
 
@@ -8,85 +8,104 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.cli import a_date, add_data_options, add_model_options, config_of, guarded, option
+from sandbox.cli import (
+    add_cost_options,
+    add_data_options,
+    add_model_options,
+    add_strategy_options,
+    add_window_options,
+    config_of,
+    guarded,
+    option,
+)
 from sandbox.cli import parser as new_parser
 from sandbox.progress import progress_bar
-from sandbox.strategy_file import parse_params
 
 if TYPE_CHECKING:
     from sandbox.job import Finished
 
 
+INTERRUPTED = "interrupted: no run folder was written; finished forecasts stay in the store"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    return guarded(lambda: _run(args), debug=args.debug)
+    return guarded(lambda: _run(args), debug=args.debug, interrupted=INTERRUPTED)
 
 
 def _run(args: argparse.Namespace) -> None:
-    config = config_of(args, params=parse_params(args.param))
-    from sandbox.job import run_job  # brings the model's libraries, which --help can do without
+    config = config_of(args)
+    from sandbox.job import run_job  # brings the heavy libraries, which --help can do without
 
     show(run_job(config, out=args.out, bar=progress_bar), Console())
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = new_parser("sandbox.run", "Backtest a strategy against its benchmark.")
-    made.add_argument("strategy", metavar="STRATEGY.py", help="file with one sandbox.Strategy")
+    made = new_parser(
+        "sandbox.run",
+        "Backtest strategies side by side, with a benchmark and the same strategies on naive "
+        "signals, and write a report.",
+    )
     made.add_argument(
-        "--param", action="append", default=[], metavar="K=V", help="a parameter of the strategy"
+        "strategies", nargs="*", metavar="STRATEGY.py", help="files with one sandbox.Strategy each"
     )
     made.add_argument(
         "--out", type=Path, metavar="DIR",
         help="the run folder; an older run there is replaced (default: runs/STRATEGY-DATA)",
     )  # fmt: skip
+    add_strategy_options(made)
     add_data_options(made)
-    option(made, "start", "first session traded", type=a_date, metavar="DATE")
-    option(made, "end", "last session traded", type=a_date, metavar="DATE")
+    add_window_options(made)
     add_model_options(made)
-    option(made, "cash", "at the start, in quote currency", type=float)
-    option(made, "commission_bps", "a side (default: the data's market)", type=float, metavar="BPS")
-    option(made, "slippage_bps", "a side (default: the data's market)", type=float, metavar="BPS")
+    add_cost_options(made)
+    compared = made.add_argument_group("compared with")
+    option(compared, "benchmark", "one symbol to hold (default: all in equal parts)", metavar="S")
+    compared.add_argument(
+        "--no-benchmark", dest="with_benchmark", action="store_false",
+        default=argparse.SUPPRESS, help="leave the benchmark out",
+    )  # fmt: skip
+    compared.add_argument(
+        "--no-controls", dest="controls", action="store_false", default=argparse.SUPPRESS,
+        help="leave out the same strategies on the naive signals",
+    )  # fmt: skip
     return made
 
 
 def show(run: Finished, console: Console) -> None:
     """The figures, what to know before believing them, and where the report is."""
     console.print(_table(run))
-    for line in (verdict(run), *run.notes, f"Report: {run.folder / 'report.html'}"):
+    verdicts = [verdict["sentence"] for verdict in run.metrics["verdicts"].values()]
+    for line in (*verdicts, *run.notes, f"Report: {run.folder / 'report.html'}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def verdict(run: Finished) -> str:
-    figures = run.metrics["strategies"]
-    ours = figures[run.name]["total_return_pct"]
-    theirs = figures[run.metrics["benchmark"]]["total_return_pct"]
-    beat = "beat" if run.metrics["beat_benchmark"] else "did not beat"
-    return f"{run.name} {beat} the benchmark after costs: {ours:+.1f} % against {theirs:+.1f} %."
-
-
 def _table(run: Finished) -> Table:
-    figures = run.metrics["strategies"]
-    benchmark = run.metrics["benchmark"]
-    table = Table()
-    table.add_column("After costs")
-    for name in (run.name, benchmark):
-        table.add_column(name, justify="right")
-    for label, key, shown in _ROWS:
-        table.add_row(label, *(_cell(figures[name][key], shown) for name in (run.name, benchmark)))
+    """Strategies and benchmark first, then their controls."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("Portfolio", no_wrap=True)
+    for label, _, _ in _COLUMNS:
+        table.add_column(label, justify="right", no_wrap=True)
+    portfolios = run.metrics["portfolios"]
+    controls = [name for name, of in portfolios.items() if of["role"] == "control"]
+    for name in [*(name for name in portfolios if name not in controls), *controls]:
+        figures = portfolios[name]["whole"]
+        if controls and name == controls[0]:
+            table.add_section()
+        table.add_row(name, *(_cell(figures[key], shown) for _, key, shown in _COLUMNS))
     return table
 
 
-_ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("Total return", "total_return_pct", "{:+,.1f} %".format),
+_COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Gross", "gross_return_pct", "{:+,.0f} %".format),
+    ("Net", "total_return_pct", "{:+,.0f} %".format),
     ("CAGR", "cagr_pct", "{:+,.1f} %".format),
     ("Sharpe", "sharpe", "{:.2f}".format),
-    ("Max drawdown", "max_drawdown_pct", "{:.1f} %".format),
-    ("Costs paid", "costs_paid", "{:,.0f}".format),
-    ("Turnover a year", "turnover_pct_per_year", "{:,.0f} %".format),
-    ("Fills", "fills", "{:,}".format),
+    ("Drawdown", "max_drawdown_pct", "{:.0f} %".format),
+    ("Costs/yr", "cost_drag_pct_per_year", "{:.2f} %".format),
 )
 
 

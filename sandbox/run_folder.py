@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -55,15 +56,29 @@ class _Draft:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=2, default=str, allow_nan=False)
-        (self.folder / name).write_text(text + "\n", encoding="utf-8")
+        with _told(self.folder / name) as path:
+            path.write_text(text + "\n", encoding="utf-8")
 
     def write_csv(self, name: str, table: pd.DataFrame) -> None:
-        shown = table.assign(time=table["time"].map(_utc_text))
-        shown.to_csv(self.folder / name, index=False, float_format="%.12g", lineterminator="\n")
+        times = pd.DatetimeIndex(table["time"])
+        known = times.unique()  # each is written many times
+        texts = known.strftime("%Y-%m-%dT%H:%M:%SZ").to_numpy()
+        shown = table.assign(time=texts[known.get_indexer(times)])
+        with _told(self.folder / name) as path:
+            shown.to_csv(path, index=False, float_format="%.12g", lineterminator="\n")
 
     def log(self, line: str) -> None:
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
+        with _told(self.folder / "log.txt") as path, path.open("a", encoding="utf-8") as log:
             log.write(line + "\n")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[Path]:
+    """A disk that is full, or a folder that is gone, in one line."""
+    try:
+        yield path
+    except OSError as error:
+        raise RunFolderError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def package_versions() -> dict[str, str]:
@@ -78,10 +93,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _utc_text(time: pd.Timestamp) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _refuse_what_is_no_run(out: Path) -> None:
     if out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file()):
         return
@@ -92,10 +103,29 @@ def _refuse_what_is_no_run(out: Path) -> None:
 def _make_draft(place: Path) -> Path:
     draft = place.parent / f".{place.name}.partial-{os.getpid()}"
     try:
+        _sweep(place)
         draft.mkdir(parents=True)
     except OSError as error:
         raise RunFolderError(f"cannot write to {place.parent}: {error.strerror}") from error
     return draft
+
+
+def _sweep(place: Path) -> None:
+    """Take away drafts of this place whose run was killed."""
+    for draft in place.parent.glob(f".{glob.escape(place.name)}.partial-*"):
+        pid = draft.name.rpartition("-")[2]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _put_down(draft: Path, place: Path, *, replace: bool) -> Path:

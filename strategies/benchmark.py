@@ -1,21 +1,25 @@
-"""Buy every symbol of the universe in equal parts and hold: what no forecast at all would earn.
+"""Buy every symbol in equal parts and hold: what no forecast at all would earn.
 
-A symbol that begins to trade later is a reason to split the portfolio equally once more; nothing
-else is. It pays the same costs as any other strategy.
+`symbol` holds that one instead. A symbol that begins to trade later, or one whose data end, is a
+reason to split the portfolio equally once more; nothing else is. It pays the same costs as any
+other strategy.
 """
 
-import backtrader as bt
-
-from sandbox import Strategy
+from sandbox import CandleFeed, Strategy
 
 
-class EqualWeightHold(Strategy):
+class BuyAndHold(Strategy):
+    params = (("symbol", None),)  # such as AAPL; None: the whole universe
+
     def __init__(self) -> None:
-        self.universe: list[bt.feed.DataBase] = []
+        chosen = [self.getdatabyname(self.p.symbol)] if self.p.symbol else self.datas
+        self.unlisted: set[CandleFeed] = set(chosen)
+        self.universe: list[CandleFeed] = []
 
     def next(self) -> None:
-        listed = [data for data in self.tradable() if data not in self.universe]
-        if listed:
-            self.universe += listed
-            share = 1 / len(self.universe)
-            self.order_target_weights(dict.fromkeys(self.universe, share))
+        begun = [data for data in self.tradable() if data in self.unlisted] if self.unlisted else []
+        universe = [data for data in self.universe if not data.ended] + begun
+        if universe != self.universe:
+            self.unlisted -= set(begun)
+            self.universe = universe
+            self.order_target_weights(dict.fromkeys(universe, 1 / max(1, len(universe))))

@@ -14,17 +14,22 @@ import pytest
 from sandbox.broker import Account
 from sandbox.engine import Backtest, run_backtest
 
-FREE = Account(cash=10_000.0, commission_bps=0.0, slippage_bps=0.0)
+FREE = Account(cash=10_000.0)
 
 
-def make_frame(bars: Sequence[Sequence[float]], days: Sequence[str] | str) -> pd.DataFrame:
+def make_frame(
+    bars: Sequence[Sequence[float]],
+    days: Sequence[str] | str,
+    volume: float | Sequence[float] = 1000.0,
+) -> pd.DataFrame:
     """Candles from rows of (open, high, low, close), on given days or from a day on, at 21:00."""
     if isinstance(days, str):
         index = pd.bdate_range(days, periods=len(bars), tz="UTC")
     else:
         index = pd.DatetimeIndex(list(days), tz="UTC")
     frame = pd.DataFrame(bars, columns=["open", "high", "low", "close"], dtype=float)
-    frame["volume"], frame["amount"] = 1000.0, 1000.0 * frame["close"]
+    frame["volume"] = np.broadcast_to(np.asarray(volume, float), len(frame))
+    frame["amount"] = frame["volume"] * frame["close"]
     return frame.set_index(index + pd.Timedelta(hours=21))
 
 
@@ -54,6 +59,9 @@ def make_run(
 class FakePredictor:
     """Paths that go on as the window went, with a spread drawn from the key alone."""
 
+    def __init__(self) -> None:
+        self.asked: list[int] = []  # how many forecasts each call wanted
+
     def sample_paths(
         self,
         x: np.ndarray,
@@ -68,6 +76,7 @@ class FakePredictor:
     ) -> np.ndarray:
         assert x_stamp.shape == (*x.shape[:2], 5)
         assert len(keys) == len(x) == len(y_stamp)
+        self.asked.append(len(x))
         bars = y_stamp.shape[1]
         drift = np.log(x[:, -1, 3] / x[:, 0, 3]) / x.shape[1]
         paths = np.empty((len(x), sample_count, bars, 6), dtype=np.float32)
@@ -83,12 +92,15 @@ class FakePredictor:
 
 
 def make_checkpoint(seen_until: date | None = date(2018, 12, 31)) -> SimpleNamespace:
+    """A checkpoint whose one predictor counts in `asked` what it was asked for."""
+    model = FakePredictor()
     return SimpleNamespace(
         name="fake",
         fingerprint="0123456789abcdef" * 4,
         max_context=512,
         seen_until=seen_until,
-        predictor=lambda **_: FakePredictor(),
+        predictor=lambda **_: model,
+        asked=model.asked,
     )
 
 
@@ -114,9 +126,10 @@ def predictor() -> FakePredictor:
 
 @pytest.fixture
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """`kronos.load` answers every name with a stand-in."""
+    """`kronos.find` and `kronos.load` answer every name with a stand-in."""
     import kronos
 
     checkpoint = make_checkpoint()
-    monkeypatch.setattr(kronos, "load", lambda _: checkpoint)
+    for name in ("find", "load"):
+        monkeypatch.setattr(kronos, name, lambda _: checkpoint)
     return checkpoint

@@ -134,3 +134,12 @@ def test_repaired_candles_hold_together(paths: np.ndarray) -> None:
     assert none == 0
     np.testing.assert_array_equal(again.paths, bars)
     assert (fixed.symbol, fixed.asof, fixed.close) == (raw.symbol, raw.asof, raw.close)
+
+
+@given(st.lists(st.floats(0.0625, 1e4, width=32), min_size=1, max_size=40), st.floats(0, 1))
+def test_quantiles_are_numpys_to_the_bit(closes: list[float], q: float) -> None:
+    forecast = of_closes(*((close, close) for close in closes))
+    returns = forecast.returns()
+    assert forecast.quantile(q) == np.quantile(returns, q)
+    low, high = np.quantile(returns, (0.05, 0.95))
+    assert forecast.uncertainty() == high - low

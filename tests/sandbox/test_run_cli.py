@@ -8,124 +8,180 @@ import pytest
 from sandbox import job
 from sandbox.run import main
 
-pytestmark = pytest.mark.usefixtures("fake_model")
+pytestmark = pytest.mark.usefixtures("fake_model", "own_folder")
 
-TOPK = str(job.ROOT / "strategies" / "topk.py")
-SHORT = ["--start", "2021-01-04", "--end", "2021-02-26", "--lookback", "20", "--samples", "2"]
+TOPK, UNCERTAINTY = (str(job.ROOT / "strategies" / name) for name in ("topk.py", "uncertainty.py"))
+SHORT = ["--start", "2021-01-04", "--end", "2021-02-26", "--lookback", "20", "--samples", "4"]
+ALONE = ["--no-controls", "--no-benchmark"]
 NEVER = "from sandbox import Strategy\nclass Never(Strategy):\n    def next(self): pass\n"
+FIGURES = {"portfolios": {}, "verdicts": {}}
+
+
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    """Runs and the forecast store go where the test is."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def no_report(monkeypatch):
-    """The tear sheet takes seconds, and has tests of its own."""
-    monkeypatch.setattr(job, "_write_report", lambda _: None)
+    """The report takes seconds, and has tests of its own."""
+
+    def write(folder):
+        (folder / "metrics.json").write_text(json.dumps(FIGURES))
+
+    monkeypatch.setattr(job, "write_report", write)
 
 
 def test_a_run_ends_in_a_folder_with_everything(tmp_path, capsys, fake_model):
     out = tmp_path / "mine"
-    assert main([TOPK, *SHORT, "--param", "k=2", "--out", str(out)]) == 0
+    assert main([TOPK, UNCERTAINTY, *SHORT, "--param", "k=2", "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir()} == {
-        "config.json", "equity.csv", "trades.csv", "metrics.json", "report.html", "log.txt",
+        "config.json", "equity.csv", "trades.csv", "weights.csv", "metrics.json", "report.html",
+        "tearsheets", "log.txt",
     }  # fmt: skip
     equity = pd.read_csv(out / "equity.csv")
     assert list(equity) == ["time", "strategy", "cash", "value", "gross_value"]
     times = equity.groupby("strategy")["time"].agg(list)
-    assert times["topk"] == times["benchmark"]
+    naive = ("momentum", "reversal", "volatility", "random", "random-walk")
+    twins = {f"{name}:{signal}" for name in ("topk", "uncertainty") for signal in naive}
+    assert set(times.index) == {"topk", "uncertainty", "benchmark"} | twins
+    assert all(own == times["topk"] for own in times)
     assert times["topk"][0] == "2021-01-04T21:00:00Z"
     assert times["topk"][-1].startswith("2021-02-26")
+
     record = json.loads((out / "config.json").read_text())
-    assert record["config"]["params"] == {"k": 2, "n_drop": 1}
-    assert record["config"]["commission_bps"] == 5.0
+    roles = {portfolio["name"]: portfolio for portfolio in record["portfolios"]}
+    assert roles["topk"]["params"]["k"] == 2
+    assert roles["topk:random"]["twin_of"] == "topk"
+    assert roles["benchmark"]["signal"] is None
+    assert record["costs"]["preset"] == "us"
     assert record["model"]["fingerprint"] == fake_model.fingerprint
     assert len(record["data"]["hash"]) == 64
+    assert set(json.loads((out / "metrics.json").read_text())["portfolios"]) == set(times.index)
+
     shown = capsys.readouterr().out
-    assert "the benchmark after costs" in shown
+    assert "topk:momentum" in shown
     assert "Ten giants" in shown
     assert f"Report: {out}/report.html" in shown
 
 
 @pytest.mark.usefixtures("no_report")
+def test_a_second_run_with_other_portfolio_rules_computes_nothing(tmp_path):
+    options = [TOPK, *SHORT, *ALONE]
+    assert main([*options, "--out", "one"]) == 0
+    assert main([*options, "--param", "k=2", "--cash", "5e4", "--out", "two"]) == 0
+    one, two = ((tmp_path / name / "log.txt").read_text() for name in ("one", "two"))
+    assert "80 forecasts computed, 0 taken from the store" in one  # 8 weeks of ten symbols
+    assert "0 forecasts computed, 80 taken from the store" in two
+    assert main([*options, "--store", "none", "--out", "three"]) == 0
+    assert "80 forecasts computed" in (tmp_path / "three" / "log.txt").read_text()
+
+
+@pytest.mark.usefixtures("no_report")
 def test_the_same_run_writes_the_same_bytes(tmp_path):
     for name in ("one", "two"):
-        assert main([TOPK, *SHORT, "--out", str(tmp_path / name)]) == 0
-    for table in ("equity.csv", "trades.csv", "metrics.json", "config.json"):
+        assert main([TOPK, *SHORT, "--out", name]) == 0
+    for table in ("equity.csv", "trades.csv", "weights.csv", "config.json"):
         one, two = ((tmp_path / name / table).read_bytes() for name in ("one", "two"))
         assert one == two, table
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_run_is_repeated_from_its_own_record(tmp_path):
+    assert main([TOPK, *SHORT, *ALONE, "--param", "k=2", "--seed", "5", "--out", "one"]) == 0
+    assert main(["--config", "one/config.json", "--out", "two"]) == 0
+    for table in ("equity.csv", "trades.csv", "config.json"):
+        assert (tmp_path / "one" / table).read_bytes() == (tmp_path / "two" / table).read_bytes()
 
 
 @pytest.mark.usefixtures("no_report")
 def test_a_later_end_does_not_change_what_was_decided_before(tmp_path):
     longer = [*SHORT, "--end", "2021-04-30"]
     for name, options in (("one", SHORT), ("two", longer)):
-        assert main([TOPK, *options, "--out", str(tmp_path / name)]) == 0
+        assert main([TOPK, *options, "--out", name]) == 0
     one, two = (pd.read_csv(tmp_path / name / "trades.csv") for name in ("one", "two"))
-    for name in ("topk", "benchmark"):
+    for name in ("topk", "topk:random-walk", "benchmark"):
         early, all_ = one[one["strategy"] == name], two[two["strategy"] == name]
+        assert len(early)
         pd.testing.assert_frame_equal(
             early.reset_index(drop=True), all_.iloc[: len(early)].reset_index(drop=True)
         )
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_philippine_sample_runs_to_its_own_end(tmp_path):
+def test_the_philippine_sample_runs_to_its_own_end_at_its_own_costs(tmp_path):
     options = ["--data", "sample:ph:ALI,BDO,SM", "--start", "2021-11-02", "--lookback", "20"]
-    assert main([TOPK, *options, "--out", str(tmp_path / "ph")]) == 0
+    assert main([TOPK, *options, "--impact", "0", "--out", "ph"]) == 0
     record = json.loads((tmp_path / "ph" / "config.json").read_text())
     assert record["window"]["last_bar"].startswith("2021-12-15")
-    assert record["config"]["commission_bps"] == 60.0
+    assert (record["costs"]["preset"], record["costs"]["sell_tax_bps"]) == ("ph", 60.0)
+    assert record["costs"]["impact"] == 0
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_model_that_may_have_seen_the_candles_says_so(tmp_path, capsys, fake_model):
+def test_the_demo_preset_reaches_strategies_that_have_its_parameters(tmp_path):
+    short = SHORT[:4]
+    assert main([TOPK, UNCERTAINTY, *short, *ALONE, "--preset", "kronos-demo", "--param",
+                 "topk.k=4", "--out", "demo"]) == 0  # fmt: skip
+    record = json.loads((tmp_path / "demo" / "config.json").read_text())
+    topk, uncertainty = record["portfolios"]
+    params = topk["params"]
+    assert (params["k"], params["n_drop"], params["hold_thresh"]) == (4, 5, 5)
+    assert (params["score"], params["rebalance"]) == ("mean", "bar")
+    assert uncertainty["params"]["rebalance"] == "bar"
+    assert (record["config"]["horizon"], record["config"]["samples"]) == (10, 5)
+    assert (record["costs"]["min_commission"], record["costs"]["slippage_bps"]) == (5.0, 0.0)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_naive_signal_asks_no_model(tmp_path, monkeypatch):
+    import kronos
+
+    monkeypatch.setattr(kronos, "load", lambda _: pytest.fail("a model was loaded"))
+    assert main([TOPK, *SHORT, "--signal", "momentum", "--out", "naive"]) == 0
+    record = json.loads((tmp_path / "naive" / "config.json").read_text())
+    assert record["model"] is None
+    names = [portfolio["name"] for portfolio in record["portfolios"]]
+    assert "topk:momentum" not in names
+    assert "topk:reversal" in names
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_strategy_that_asks_for_no_forecast_has_no_controls(tmp_path):
+    (tmp_path / "never.py").write_text(NEVER)
+    assert main(["never.py", TOPK, *SHORT, "--benchmark", "XOM", "--out", "x"]) == 0
+    record = json.loads((tmp_path / "x" / "config.json").read_text())
+    names = [portfolio["name"] for portfolio in record["portfolios"]]
+    assert [name for name in names if name.startswith("never")] == ["never"]
+    assert "topk:random" in names
+    trades = pd.read_csv(tmp_path / "x" / "trades.csv")
+    assert set(trades.loc[trades["strategy"] == "benchmark", "symbol"]) == {"XOM"}
+
+
+@pytest.mark.usefixtures("no_report")
+def test_two_files_of_one_name_are_told_apart(tmp_path):
+    (tmp_path / "topk.py").write_text(NEVER)
+    assert main([TOPK, "topk.py", *SHORT, *ALONE, "--out", "x"]) == 0
+    equity = pd.read_csv(tmp_path / "x" / "equity.csv")
+    assert set(equity["strategy"]) == {"topk", "topk-2"}
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_model_that_may_have_seen_the_candles_says_so(capsys, fake_model):
     fake_model.seen_until = pd.Timestamp("2024-02-01").date()
-    assert main([TOPK, *SHORT, "--out", str(tmp_path / "x")]) == 0
+    assert main([TOPK, *SHORT, *ALONE]) == 0
     assert "may have seen these very candles" in capsys.readouterr().out
+    fake_model.seen_until = pd.Timestamp("2021-02-01").date()
+    assert main([TOPK, *SHORT, *ALONE]) == 0
+    assert "may have seen these candles up to then: figures are split" in capsys.readouterr().out
 
 
 def test_a_report_that_fails_leaves_no_run_folder(tmp_path, capsys, monkeypatch):
     def broken(_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(job, "_write_report", broken)
-    assert main([TOPK, *SHORT, "--out", str(tmp_path / "x")]) == 1
+    monkeypatch.setattr(job, "write_report", broken)
+    assert main([TOPK, *SHORT, *ALONE, "--out", "runs/x"]) == 1
     assert "OSError: disk full" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("options", "status", "message"),
-    [
-        (["--lookback", "1"], 2, "--lookback 1: input should be greater than or equal to 2"),
-        (["--param", "kk=3"], 2, "--param kk: TopK has no such parameter; did you mean 'k'?"),
-        (["--lookback", "600"], 2, "--lookback 600: model fake sees 512 bars at most"),
-        (["--start", "2030-01-01", "--end", "2031-01-01"], 1,
-         "no candles to trade from 2030-01-01 to 2031-01-01: sample has 2015-01-02 to 2024-12-31, "
-         "set --start and --end"),
-        (["--start", "2015-01-05", "--end", "2015-01-30"], 1,
-         "no symbol has 90 bars of history by 2015-01-30: set a smaller --lookback or a later "
-         "--end"),
-        (["--data", "smaple"], 1, "data spec 'smaple' is not known"),
-    ],
-)  # fmt: skip
-def test_errors_are_one_line(tmp_path, capsys, monkeypatch, options, status, message):
-    monkeypatch.chdir(tmp_path)
-    assert main([TOPK, *options]) == status
-    *progress, line = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith(f"error: {message}")
-    assert "Traceback" not in "".join(progress)
-
-
-@pytest.mark.usefixtures("no_report")
-def test_an_error_in_the_strategy_names_its_line(tmp_path, capsys):
-    (tmp_path / "bad.py").write_text(NEVER.replace("pass", "1 / 0"))
-    assert main([str(tmp_path / "bad.py"), *SHORT, "--out", str(tmp_path / "x")]) == 1
-    assert "ZeroDivisionError: division by zero" in (error := capsys.readouterr().err)
-    assert "bad.py:3); --debug shows more" in error
-
-
-@pytest.mark.parametrize("options", [[], [TOPK, "--start", "soon"], [TOPK, "--what"]])
-def test_a_wrong_command_line_is_usage(capsys, options):
-    with pytest.raises(SystemExit) as stop:
-        main(options)
-    assert stop.value.code == 2
-    assert "usage: python -m sandbox.run" in capsys.readouterr().err
+    assert list((tmp_path / "runs").iterdir()) == []

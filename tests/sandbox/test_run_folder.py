@@ -1,5 +1,9 @@
 """A run folder is whole or absent."""
 
+import os
+import subprocess
+
+import pandas as pd
 import pytest
 
 from sandbox.errors import RunFolderError
@@ -68,6 +72,25 @@ def test_what_is_no_run_folder_is_not_replaced(tmp_path):
     ):
         pass
     assert everything_in(tmp_path / "photos") == ["cat.jpg"]
+
+
+def test_the_draft_of_a_killed_run_is_swept_away_and_that_of_a_living_one_is_not(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead, living = (tmp_path / f".mine.partial-{pid}" for pid in (gone.pid, os.getppid()))
+    dead.mkdir()
+    living.mkdir()
+    with run_folder("x", tmp_path / "mine") as draft:
+        draft.write_json("config.json", {})
+    assert everything_in(tmp_path) == [living.name, "mine"]
+
+
+def test_times_are_written_as_utc_and_numbers_to_twelve_digits(tmp_path):
+    table = pd.DataFrame({"time": [pd.Timestamp("2024-01-02 21:00", tz="UTC")], "x": [1 / 3]})
+    with run_folder("x", tmp_path / "mine") as draft:
+        draft.write_csv("table.csv", table)
+    text = (tmp_path / "mine" / "table.csv").read_text()
+    assert text == "time,x\n2024-01-02T21:00:00Z,0.333333333333\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,120 @@
+"""Futures that did not happen: candles up to a cut as they were, other ones after it.
+
+The candles made here are valid and go only a few bars past the cut, which is all it takes to see
+whether a decision at the cut looked at them. Knows candles; nothing of strategies or orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from feeds import COLUMNS
+
+BARS_AFTER_CUT = 5
+LEAST_MOVE, MOST_MOVE = 0.2, 0.4  # of the log price, a bar: more than markets do in one
+OPEN, HIGH, LOW, CLOSE, VOLUME, AMOUNT = range(len(COLUMNS))
+
+Times = NDArray[np.int64]  # nanoseconds since 1970, UTC
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alteration:
+    """One way to alter what comes after a cut."""
+
+    words: str  # completes "the candles after the cut were altered: ..."
+    direction: int = 0  # 1 or -1: of the first symbol, the second goes the other way, and so on
+    skipped_bars: int = 0  # bar times after the cut that go missing
+
+
+# The first two are opposites for every symbol and for the ranks of the symbols, so whatever is
+# compared with the next bars, one of them changes the outcome. The third one moves the next times.
+ALTERATIONS: Sequence[Alteration] = (
+    Alteration(words="every other symbol rises, the rest fall", direction=1),
+    Alteration(words="the symbols that rose now fall, the rest rise", direction=-1),
+    Alteration(words="the next 5 bar times are missing", skipped_bars=5),
+)
+
+
+def altered_future(
+    frames: Mapping[str, pd.DataFrame], cut: pd.Timestamp, alteration: Alteration
+) -> dict[str, pd.DataFrame]:
+    """Every symbol up to the cut and a few altered bars past it.
+
+    A symbol that has its next bar later still is brought forward: which symbols there are is a
+    setting of the run, and not what is altered. There must be a bar after the cut.
+    """
+    ahead = _times_ahead(frames, cut, alteration.skipped_bars)
+    moves = _moves(len(frames), alteration.direction)
+    return {
+        symbol: _joined(frame, cut, ahead, move)
+        for (symbol, frame), move in zip(frames.items(), moves, strict=True)
+    }
+
+
+def bar_times(frames: Mapping[str, pd.DataFrame]) -> pd.DatetimeIndex:
+    """The bar times of all symbols, oldest first."""
+    times = np.unique(np.concatenate([_ns(frame.index) for frame in frames.values()]))
+    return pd.DatetimeIndex(times, tz="UTC")
+
+
+def _times_ahead(
+    frames: Mapping[str, pd.DataFrame], cut: pd.Timestamp, skipped_bars: int
+) -> pd.DatetimeIndex:
+    """The bar times that are kept after the cut; the last one is never skipped."""
+    times = bar_times(frames)
+    ahead = times[times > cut]
+    first = min(skipped_bars, len(ahead) - 1)
+    return ahead[first : first + BARS_AFTER_CUT]
+
+
+def _moves(symbols: int, direction: int) -> NDArray[np.float64]:
+    """Log moves a bar, no two symbols alike, so that ranks are told apart."""
+    sizes = np.linspace(LEAST_MOVE, MOST_MOVE, symbols)
+    signs = np.where(np.arange(symbols) % 2, -1.0, 1.0)
+    moves: NDArray[np.float64] = direction * signs * sizes
+    return moves
+
+
+def _joined(
+    frame: pd.DataFrame, cut: pd.Timestamp, ahead: pd.DatetimeIndex, move: float
+) -> pd.DataFrame:
+    assert isinstance(frame.index, pd.DatetimeIndex)
+    known = int(frame.index.searchsorted(cut, side="right"))
+    later = frame.index[known:]
+    rows = known + np.flatnonzero(np.isin(_ns(later), _ns(ahead)))
+    times = frame.index[rows]
+    if not len(rows) and len(later):
+        rows = known + np.arange(min(len(later), len(ahead)))
+        times = ahead[: len(rows)].as_unit(frame.index.unit)
+    values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
+    return pd.DataFrame(
+        np.concatenate([values[:known], _moved(values[rows], move)]),
+        index=frame.index[:known].append(times),
+        columns=list(COLUMNS),
+    )
+
+
+def _moved(candles: NDArray[np.float64], move: float) -> NDArray[np.float64]:
+    """`[n, 6]` candles on a trend of `move` a bar, half of it overnight and half in the bar."""
+    moved = candles.copy()
+    at_close = move * np.arange(1, len(candles) + 1)
+    moved[:, OPEN] *= np.exp(at_close - move / 2)
+    for column in (CLOSE, VOLUME):
+        moved[:, column] *= np.exp(at_close)
+    moved[:, AMOUNT] *= np.exp(2 * at_close)
+    body, moved_body = candles[:, [OPEN, CLOSE]], moved[:, [OPEN, CLOSE]]
+    moved[:, HIGH] *= moved_body.max(axis=1) / body.max(axis=1)
+    moved[:, LOW] *= moved_body.min(axis=1) / body.min(axis=1)
+    moved[:, HIGH] = np.maximum(moved[:, HIGH], moved_body.max(axis=1))  # against rounding
+    moved[:, LOW] = np.minimum(moved[:, LOW], moved_body.min(axis=1))
+    return moved
+
+
+def _ns(index: pd.Index) -> Times:
+    assert isinstance(index, pd.DatetimeIndex)
+    return index.as_unit("ns").asi8

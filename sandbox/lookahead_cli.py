@@ -1,0 +1,172 @@
+"""`python -m sandbox.lookahead STRATEGY.py`: prove that a strategy does not look ahead.
+
+Exit status 0 where every strategy is clean, 1 where one is not or decided nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from sandbox.cli import (
+    add_cost_options,
+    add_data_options,
+    add_model_options,
+    add_strategy_options,
+    add_window_options,
+    config_of,
+    guarded,
+)
+from sandbox.cli import parser as new_parser
+from sandbox.lookahead import CUTS, Difference, Proof, prove
+from sandbox.progress import progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sandbox.job import Prepared
+    from sandbox.portfolios import Loaded
+    from sandbox.rerun import Progress
+
+DECISIONS_SHOWN = 5
+
+USUALLY = {
+    "repeat": "random numbers without a seed, the machine's clock, or something kept on the class "
+    "or in the module that a new run finds changed. Until it repeats, nothing else can be proved.",
+    "future": "the strategy or its signal reads a bar that has not closed yet, or a figure over "
+    "the whole sample (a mean, a rank, a fit) with later bars in it.",
+    "history": "an indicator that needs more bars than that or never forgets its first ones (a "
+    "long EMA, a running sum), or a rule that counts bars, such as len(data). Live, it would trade "
+    "something else.",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    proofs: list[Proof] = []
+    status = guarded(lambda: _prove_all(args, proofs.append), debug=args.debug)
+    return status or int(not all(proof.clean for proof in proofs))
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = new_parser(
+        "sandbox.lookahead",
+        "Prove that strategies do not look ahead: run them again with the future altered and with "
+        "other amounts of history, and compare every decision.",
+    )
+    made.add_argument(
+        "strategies", nargs="*", metavar="STRATEGY.py", help="files with one sandbox.Strategy each"
+    )
+    made.add_argument(
+        "--cuts", type=int, default=CUTS, metavar="N",
+        help=f"bars after which the future is altered (default: {CUTS})",
+    )  # fmt: skip
+    add_strategy_options(made)
+    add_data_options(made)
+    add_window_options(made)
+    add_model_options(made)
+    add_cost_options(made)
+    return made
+
+
+def _prove_all(args: argparse.Namespace, keep: Callable[[Proof], None]) -> None:
+    config = config_of(args)
+    from sandbox.job import prepare  # brings the heavy libraries, which --help can do without
+
+    run = prepare(config)
+    for loaded in run.strategies:
+        proof = _prove(run, loaded, args.cuts)
+        for line in lines(loaded.name, proof, run.start, run.end):
+            print(line)
+        keep(proof)
+
+
+def _prove(run: Prepared, loaded: Loaded, cuts: int) -> Proof:
+    with ExitStack() as bars:
+        return prove(
+            loaded.cls,
+            run.candles.frames,
+            params=loaded.params,
+            account=run.account,
+            start=run.start,
+            end=run.end,
+            source=run.source,
+            sampling=run.sampling,
+            cuts=cuts,
+            on_step=_bar(bars, f"Comparing {loaded.name}", "runs"),
+            on_forecast=_bar(bars, "Forecasting", "forecasts"),
+        )
+
+
+def _bar(bars: ExitStack, label: str, unit: str) -> Progress:
+    """A bar that opens when first told something, in place of the one shown before."""
+    move: Progress | None = None
+
+    def told(done: int, total: int) -> None:
+        nonlocal move
+        if move is None:
+            bars.close()
+            move = bars.enter_context(progress_bar(label, unit))
+        move(done, total)
+
+    return told
+
+
+def lines(name: str, proof: Proof, start: pd.Timestamp, end: pd.Timestamp) -> list[str]:
+    """What a trader reads about one strategy."""
+    if not proof.decisions:
+        return [f"{name}: nothing proved. It decided nothing from {_when(start)} to {_when(end)}."]
+    if not proof.futures and not proof.differences:
+        return [f"{name}: nothing proved. A run of one bar has no future to alter."]
+    word = "clean" if proof.clean else "NOT clean"
+    shown = [f"{name}: {word}. {_compared(proof)}"]
+    for difference in proof.differences:
+        shown += _difference_lines(difference)
+    return shown
+
+
+def _compared(proof: Proof) -> str:
+    decisions = f"{proof.decisions:,} decisions compared"
+    if not proof.futures:
+        return f"{decisions} with those of the same run again."
+    futures = f"{decisions} on {_count(proof.futures, 'altered future')}"
+    if not proof.history_bars:
+        return f"{futures}; the data begin at the start, so no other amount of history was tried."
+    return f"{futures} and {_count(len(proof.history_bars), 'amount')} of history."
+
+
+def _difference_lines(found: Difference) -> list[str]:
+    return [
+        f"  {_finding(found)}",
+        f"    as run:   {_decided(found.as_run)}",
+        f"    changed:  {_decided(found.when_varied)}",
+        f"    Usually:  {USUALLY[found.check]}",
+    ]
+
+
+def _finding(found: Difference) -> str:
+    bar = _when(found.bar)
+    if found.cut is not None:
+        return (
+            f"It looks ahead. Candles after {_when(found.cut)} were altered ({found.varied}), and "
+            f"the decision at {bar} changed."
+        )
+    if found.check == "history":
+        return f"It depends on the start. With {found.varied}, the decision at {bar} changed."
+    return f"It does not repeat itself. The same run again decided something else at {bar}."
+
+
+def _decided(decisions: Sequence[str]) -> str:
+    shown = "; ".join(decisions[:DECISIONS_SHOWN]) or "nothing"
+    more = len(decisions) - DECISIONS_SHOWN
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _when(time: pd.Timestamp) -> str:
+    return f"{time:%Y-%m-%d %H:%M}"

@@ -1,0 +1,107 @@
+"""Every command and every piece of code in the README is run.
+
+The two that install are run word for word by `.ci/run`. The others are run here as they stand, with
+a later start appended where a whole backtest would take long, and with the bundled weights where
+they name published ones.
+"""
+
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import kronos
+from feeds import load as load_candles
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LATE = {
+    "sandbox.run": ["--start", "2024-11-01", "--samples", "4"],
+    "sandbox.lookahead": ["--start", "2024-11-01", "--samples", "4", "--cuts", "2"],
+}
+PHILIPPINE = ["--start", "2021-11-15", "--end", "2021-12-15"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+INSTALLS = [words for words in commands() if words[:2] == ["pip", "install"]]
+RUNS = [words for words in commands() if words[:2] != ["pip", "install"]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What a reader has: the strategies, a strategy of one's own, some candles, earlier runs."""
+    place = tmp_path_factory.mktemp("reader")
+    shutil.copytree(ROOT / "strategies", place / "strategies")
+    own = next(block for block in blocks("python") if block.startswith("# mine.py"))
+    (place / "mine.py").write_text(own)
+    (place / "candles").mkdir()
+    for symbol, frame in load_candles("sample:AAPL,XOM,JPM,TSLA").frames.items():
+        frame.tail(400).to_csv(place / "candles" / f"{symbol}.csv")
+    return place
+
+
+def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
+    """`python -m MODULE ...` in this process."""
+    assert words[:2] == ["python", "-m"]
+    module, options = words[2], words[3:]
+    more = PHILIPPINE if "sample:ph" in options else []
+    monkeypatch.setattr(sys, "argv", [module, *options, *LATE.get(module, []), *more])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module(module, run_name="__main__", alter_sys=False)
+    return stop.value.code
+
+
+def test_the_readme_has_the_two_commands_that_set_everything_up():
+    assert [words[3:] for words in INSTALLS] == [
+        [".", "&&", "python", "-m", "sandbox.run", "strategies/topk.py",
+         "strategies/uncertainty.py"],
+        [".[test]", "&&", "pytest"],
+    ]  # fmt: skip
+
+
+def test_every_command_works(folder, monkeypatch, capsys):
+    """In order, in one folder: later ones look at what earlier ones made."""
+    monkeypatch.chdir(folder)
+    find = kronos.find
+    monkeypatch.setattr(kronos, "find", lambda name: find("bundled" if name == "mini" else name))
+    assert len(RUNS) >= 9
+    for words in RUNS:
+        status = run(words, monkeypatch)
+        out, error = capsys.readouterr()
+        assert status == 0, f"{' '.join(words)}\n{out}\n{error}"
+        assert "Warning" not in error
+    assert (folder / "runs" / "mine-sample" / "report.html").is_file()
+
+
+def test_the_python_example_runs(tmp_path):
+    [code] = [block for block in blocks("python") if "KronosPredictor" in block]
+    frame = load_candles("sample:AAPL").frames["AAPL"].tail(120)
+    names = {
+        "df": frame.iloc[:90].reset_index(drop=True),
+        "x_timestamp": pd.Series(frame.index[:90]),
+        "y_timestamp": pd.Series(frame.index[90:114]),
+    }
+    (tmp_path / "example.py").write_text(code)
+    after = runpy.run_path(str(tmp_path / "example.py"), init_globals=names)
+    assert len(after["mean"]) == 24
+    assert after["forecast"].samples == 100
+
+
+def test_the_pictures_and_the_files_it_links_to_are_there():
+    links = re.findall(r"\]\(((?!http)[^)]+)\)", README)
+    assert "docs/report.png" in links
+    for link in links:
+        assert (ROOT / link).exists(), link
