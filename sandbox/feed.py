@@ -123,10 +123,10 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
 
     def start(self) -> None:
         super().start()
-        self._columns = [getattr(self.lines, name) for name in COLUMNS]
-        self._rest = [
-            line for line in self.lines.lines if all(line is not c for c in self._columns)
-        ]
+        names = (*COLUMNS, "openinterest", "datetime")
+        self._lines_moved = [getattr(self.lines, name) for name in names]
+        assert len(names) == len(self.lines.lines)
+        assert all(line.mode == line.UnBounded for line in self._lines_moved)
 
     def deliver(self) -> bool:
         """Put the bar that closes now on the lines; False where there is none."""
@@ -135,10 +135,10 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
             return False
         self._row += 1
         bar = self._values[self._row].tolist()
-        for line, value in zip(self._columns, bar, strict=True):
-            line.forward(value)
-        for line in self._rest:
-            line.forward(NAN)
+        for line, value in zip(self._lines_moved, (*bar, NAN, NAN), strict=True):
+            line._idx += 1  # what its `forward` does at five times the cost
+            line.lencount += 1
+            line.array.append(value)
         self.lines.datetime[0] = self._run_clock.days
         self._bar_ns, self.last_close = now_ns, bar[CLOSE]
         self._ever_traded = self._ever_traded or bar[VOLUME] > 0

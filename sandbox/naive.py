@@ -32,7 +32,7 @@ from sandbox.windows import Array, Calendar, Sampling, Windows
 
 LEAST_SCORE = -0.9  # simple return over the horizon
 WINDOWS_PER_BLOCK = 128  # computed together when one of them is asked for
-CACHE_BYTES = 256 << 20  # of closes; blocks asked for longest ago go first
+CACHE_BYTES = 64 << 20  # of closes; blocks asked for longest ago go first
 
 
 def _momentum(closes: Array, _: Array, horizon: int) -> Array:

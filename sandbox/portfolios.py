@@ -6,6 +6,7 @@ A control is a strategy's twin on a naive signal: what the same rules earn witho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,11 +16,13 @@ import pandas as pd
 from kronos import Forecast
 from sandbox.broker import Account
 from sandbox.config import Param
+from sandbox.cores import Progress, over_cores
 from sandbox.engine import Backtest, run_backtest
 from sandbox.feed import CandleFeed
 from sandbox.signal import ForecastBook
-from sandbox.strategy import Strategy
+from sandbox.strategy import Signal, Strategy
 
+Bar = Callable[[str, str], AbstractContextManager[Progress]]  # label, unit -> (done, total)
 Role = Literal["strategy", "control", "benchmark"]
 BENCHMARK = "benchmark"  # its name in the run folder's tables
 
@@ -78,47 +81,62 @@ def planned(
 class _Asked:
     """A signal that counts how often it was asked."""
 
-    def __init__(self, book: ForecastBook | None) -> None:
+    def __init__(self, book: ForecastBook) -> None:
         self._book = book
         self.times = 0
 
     def forecast(self, data: CandleFeed) -> Forecast | None:
         self.times += 1
-        return self._book.forecast(data) if self._book is not None else None
+        return self._book.forecast(data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trading:
+    """The backtests of a run's portfolios, each independent of the others."""
+
+    market: Market
+    books: Mapping[str, ForecastBook]  # by signal name
+
+    def strategies(
+        self, plan: Sequence[Portfolio], progress: Progress
+    ) -> tuple[list[tuple[Portfolio, Backtest]], list[Portfolio]]:
+        """Backtests of the strategies, one after the other, and the portfolios left to trade.
+
+        A strategy that asks for no forecast would do the same on any signal: its controls go.
+        """
+        done: list[tuple[Portfolio, Backtest]] = []
+        left = [portfolio for portfolio in plan if portfolio.role != "strategy"]
+        for portfolio in plan:
+            if portfolio.role == "strategy":
+                asked = _Asked(self.books[portfolio.signal or ""])
+                done.append((portfolio, self.backtest(portfolio, asked, progress)))
+                if not asked.times:
+                    left = [other for other in left if other.twin_of != portfolio.name]
+        return done, left
+
+    def others(self, left: Sequence[Portfolio], progress: Progress) -> list[Backtest]:
+        """Backtests of the other portfolios, over the cores of this machine."""
+        return over_cores(self._other, left, progress)
+
+    def backtest(self, portfolio: Portfolio, signal: Signal | None, progress: Progress) -> Backtest:
+        market, loaded = self.market, portfolio.loaded
+        return run_backtest(
+            market.frames, loaded.cls, name=portfolio.name, start=market.start, end=market.end,
+            account=market.account, signal=signal, params=loaded.params, on_bar=progress,
+        )  # fmt: skip
+
+    def _other(self, portfolio: Portfolio, progress: Progress) -> Backtest:
+        signal = self.books[portfolio.signal] if portfolio.signal else None
+        return self.backtest(portfolio, signal, progress)
 
 
 def trade(
-    plan: Sequence[Portfolio],
-    books: Mapping[str, ForecastBook],
-    market: Market,
-    progress: Callable[[int, int], None],
+    plan: Sequence[Portfolio], trading: Trading, bar: Bar
 ) -> list[tuple[Portfolio, Backtest]]:
-    """Every portfolio's backtest; controls of a strategy that asks for no forecast are left out."""
-    done: list[tuple[Portfolio, Backtest]] = []
-    blind: set[str] = set()
-    for nth, portfolio in enumerate(plan):
-        if portfolio.twin_of in blind:
-            continue
-        asked = _Asked(books.get(portfolio.signal or ""))
-        backtest = run_backtest(
-            market.frames,
-            portfolio.loaded.cls,
-            name=portfolio.name,
-            start=market.start,
-            end=market.end,
-            account=market.account,
-            signal=asked if portfolio.signal else None,
-            params=portfolio.loaded.params,
-            on_bar=_shifted(progress, nth, len(plan)),
-        )
-        if portfolio.role == "strategy" and not asked.times:
-            blind.add(portfolio.name)
-        done.append((portfolio, backtest))
+    """Every portfolio's backtest, in the plan's order."""
+    with bar("Trading", "bars") as progress:
+        done, left = trading.strategies(plan, progress)
+    if left:
+        with bar("Comparing", "bars") as progress:
+            done += zip(left, trading.others(left, progress), strict=True)
     return done
-
-
-def _shifted(
-    progress: Callable[[int, int], None], nth: int, portfolios: int
-) -> Callable[[int, int], None]:
-    """One bar for all portfolios: bars done of this one on top of those before it."""
-    return lambda done, bars: progress(nth * bars + done, portfolios * bars)
