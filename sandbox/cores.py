@@ -6,6 +6,7 @@ be forked safely, the pieces are done here one after the other. What comes out i
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -56,7 +57,7 @@ def _forked_over(
     fork = multiprocessing.get_context("fork")
     steps_done, steps_each = fork.Value("q", 0), fork.Value("q", 0)
     _forked = (work, pieces, steps_done, steps_each)
-    with ProcessPoolExecutor(workers, fork, initializer=_die_quietly) as pool:
+    with ProcessPoolExecutor(workers, fork, initializer=_begin) as pool:
         try:
             with warnings.catch_warnings():  # from 3.12 on, of threads: workers use none of theirs
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -73,9 +74,11 @@ def _forked_over(
         return [one.result() for one in results]
 
 
-def _die_quietly() -> None:
-    """Ctrl-C ends a worker without a traceback; the parent tells."""
+def _begin() -> None:
+    """Ctrl-C ends a worker without a traceback, the parent tells; what it shares is not searched
+    for garbage, which would copy it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.freeze()
 
 
 def _one(nth: int) -> Any:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -25,7 +25,7 @@ from sandbox.costs import cost_model
 from sandbox.errors import ConfigError, RunFolderError, WindowError
 from sandbox.feed import times_ns
 from sandbox.naive import NAIVE, NaiveSource
-from sandbox.portfolios import BENCHMARK, Bar, Loaded, Market, Trading, planned, trade
+from sandbox.portfolios import BENCHMARK, Loaded, Market, Trading, planned, trade
 from sandbox.presets import preset_params
 from sandbox.record import notes, record
 from sandbox.run_folder import run_folder, safe_name
@@ -39,6 +39,8 @@ from sandbox.windows import Sampling
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARK_FILE = ROOT / "strategies" / "benchmark.py"
+
+Bar = Callable[[str, str], AbstractContextManager[Progress]]  # label, unit -> (done, total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +101,8 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
             frames=run.candles.frames, start=run.start, end=run.end, account=run.account
         )
         plan = planned(run.strategies, run.config.signal, run.controls, run.benchmark)
-        with _timed(draft.log, "backtests"):
-            traded = trade(plan, Trading(market=market, books=books), bar)
+        with _timed(draft.log, "backtests"), bar("Trading", "bars") as progress:
+            traded = trade(plan, Trading(market=market, books=books), progress)
         told = notes(run, traded) + list(books[run.config.signal].notes)
         for note in told:
             draft.log(note)

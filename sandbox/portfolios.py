@@ -5,8 +5,8 @@ A control is a strategy's twin on a naive signal: what the same rules earn witho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,11 +18,11 @@ from sandbox.broker import Account
 from sandbox.config import Param
 from sandbox.cores import Progress, over_cores
 from sandbox.engine import Backtest, run_backtest
+from sandbox.errors import SandboxError, StrategyError
 from sandbox.feed import CandleFeed
 from sandbox.signal import ForecastBook
-from sandbox.strategy import Signal, Strategy
+from sandbox.strategy import Strategy
 
-Bar = Callable[[str, str], AbstractContextManager[Progress]]  # label, unit -> (done, total)
 Role = Literal["strategy", "control", "benchmark"]
 BENCHMARK = "benchmark"  # its name in the run folder's tables
 
@@ -97,46 +97,39 @@ class Trading:
     market: Market
     books: Mapping[str, ForecastBook]  # by signal name
 
-    def strategies(
-        self, plan: Sequence[Portfolio], progress: Progress
-    ) -> tuple[list[tuple[Portfolio, Backtest]], list[Portfolio]]:
-        """Backtests of the strategies, one after the other, and the portfolios left to trade.
-
-        A strategy that asks for no forecast would do the same on any signal: its controls go.
-        """
-        done: list[tuple[Portfolio, Backtest]] = []
-        left = [portfolio for portfolio in plan if portfolio.role != "strategy"]
-        for portfolio in plan:
-            if portfolio.role == "strategy":
-                asked = _Asked(self.books[portfolio.signal or ""])
-                done.append((portfolio, self.backtest(portfolio, asked, progress)))
-                if not asked.times:
-                    left = [other for other in left if other.twin_of != portfolio.name]
-        return done, left
-
-    def others(self, left: Sequence[Portfolio], progress: Progress) -> list[Backtest]:
-        """Backtests of the other portfolios, over the cores of this machine."""
-        return over_cores(self._other, left, progress)
-
-    def backtest(self, portfolio: Portfolio, signal: Signal | None, progress: Progress) -> Backtest:
+    def backtest(self, portfolio: Portfolio, progress: Progress) -> tuple[Backtest, int]:
+        """What the portfolio did, and how often it asked for a forecast."""
         market, loaded = self.market, portfolio.loaded
-        return run_backtest(
-            market.frames, loaded.cls, name=portfolio.name, start=market.start, end=market.end,
-            account=market.account, signal=signal, params=loaded.params, on_bar=progress,
-        )  # fmt: skip
-
-    def _other(self, portfolio: Portfolio, progress: Progress) -> Backtest:
-        signal = self.books[portfolio.signal] if portfolio.signal else None
-        return self.backtest(portfolio, signal, progress)
+        asked = _Asked(self.books[portfolio.signal]) if portfolio.signal else None
+        try:
+            backtest = run_backtest(
+                market.frames, loaded.cls, name=portfolio.name, start=market.start,
+                end=market.end, account=market.account, signal=asked, params=loaded.params,
+                on_bar=progress,
+            )  # fmt: skip
+        except SandboxError:
+            raise
+        except Exception as error:
+            raise StrategyError(_told(portfolio.name, error)) from error
+        return backtest, asked.times if asked else 0
 
 
 def trade(
-    plan: Sequence[Portfolio], trading: Trading, bar: Bar
+    plan: Sequence[Portfolio], trading: Trading, progress: Progress
 ) -> list[tuple[Portfolio, Backtest]]:
-    """Every portfolio's backtest, in the plan's order."""
-    with bar("Trading", "bars") as progress:
-        done, left = trading.strategies(plan, progress)
-    if left:
-        with bar("Comparing", "bars") as progress:
-            done += zip(left, trading.others(left, progress), strict=True)
-    return done
+    """Every portfolio's backtest, in the plan's order, over the cores of this machine.
+
+    A strategy that asks for no forecast does the same on any signal: its controls are left out.
+    """
+    done = list(zip(plan, over_cores(trading.backtest, plan, progress), strict=True))
+    blind = {portfolio.name for portfolio, (_, asked) in done if portfolio.signal and not asked}
+    return [
+        (portfolio, backtest) for portfolio, (backtest, _) in done if portfolio.twin_of not in blind
+    ]
+
+
+def _told(name: str, error: Exception) -> str:
+    """What an error in a strategy's own code was, and the line it came from."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{frame.filename}:{frame.lineno}"
+    return f"{name}: {type(error).__name__}: {error} ({where}); --debug shows more"
