@@ -99,18 +99,18 @@ def _table(run: Finished) -> Table:
     return table
 
 
+def _growth(pct: float) -> str:
+    return f"{pct:+,.1f} %" if abs(pct) < 100 else f"{pct:+,.0f} %"
+
+
 _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("Gross", "gross_return_pct", lambda pct: _growth(pct)),
-    ("Net", "total_return_pct", lambda pct: _growth(pct)),
+    ("Gross", "gross_return_pct", _growth),
+    ("Net", "total_return_pct", _growth),
     ("CAGR", "cagr_pct", "{:+,.1f} %".format),
     ("Sharpe", "sharpe", "{:.2f}".format),
     ("Drawdown", "max_drawdown_pct", "{:.0f} %".format),
     ("Costs/yr", "cost_drag_pct_per_year", "{:.2f} %".format),
 )
-
-
-def _growth(pct: float) -> str:
-    return f"{pct:+,.1f} %" if abs(pct) < 100 else f"{pct:+,.0f} %"
 
 
 def _cell(value: float | None, shown: Callable[[Any], str]) -> str:

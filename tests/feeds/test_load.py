@@ -364,3 +364,12 @@ def test_a_time_that_cannot_be_read(table: MakeTable, bad: str | None, text: str
     assert caught.value.value == bad
     mended = feeds.from_frames({"A": table(bars=3, date=dates)}, repair=True)
     assert mended.repairs == ("A: dropped rows without a readable time (1 row)",)
+
+
+@pytest.mark.parametrize("amount", [True, False])
+def test_candles_lie_in_one_block_that_readers_share(tmp_path: Path, amount: bool) -> None:
+    table = feeds.load("sample:AAPL").frames["AAPL"].reset_index()
+    table = table if amount else table.drop(columns="amount")
+    table.assign(symbol="AAPL").to_parquet(tmp_path / "one.parquet")
+    frame = feeds.load(f"parquet:{tmp_path / 'one.parquet'}", end="2020-01-01").frames["AAPL"]
+    assert np.shares_memory(frame.to_numpy(dtype=np.float64), frame.to_numpy())
