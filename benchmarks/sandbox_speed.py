@@ -209,10 +209,9 @@ MAIN_JOB = ("strategies/topk.py", "strategies/uncertainty.py")
 
 def job() -> None:
     """The README's first command, cold, then with its forecasts in the store."""
-    imports = seconds(
-        lambda: subprocess.run(
-            [sys.executable, "-c", "import torch, sandbox.job"], cwd=ROOT, check=True
-        )
+    imports = sum(
+        seconds(lambda: subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True))  # noqa: B023
+        for code in ("import torch, sandbox.job", "import reports.report, quantstats")
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

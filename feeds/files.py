@@ -121,7 +121,8 @@ def _read(kind: str, path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     """The table, with symbols as text: neither 000001 a number nor NA a hole."""
-    header = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+    separator = _separator(path)
+    header = pd.read_csv(path, nrows=0, sep=separator, encoding="utf-8-sig").columns
     symbols = [column for column in header if meaning(column) == "symbol"]
     missing = {column: [""] if column in symbols else _MISSING for column in header}
     with warnings.catch_warnings():
@@ -129,6 +130,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         warnings.simplefilter("error", pd.errors.ParserWarning)
         return pd.read_csv(
             path,
+            sep=separator,
             encoding="utf-8-sig",
             index_col=False,
             low_memory=False,
@@ -136,6 +138,15 @@ def _read_csv(path: Path) -> pd.DataFrame:
             keep_default_na=False,
             na_values=missing,
         )
+
+
+def _separator(path: Path) -> str:
+    """Comma, unless the header has none and has semicolons or tabs."""
+    lines = pd.read_csv(path, nrows=0, sep="\0", encoding="utf-8-sig", engine="c").columns
+    header = str(lines[0])
+    if "," in header:
+        return ","
+    return next((mark for mark in ";\t" if mark in header), ",")
 
 
 def _empty(path: Path) -> SourceError:

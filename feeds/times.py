@@ -1,13 +1,15 @@
 """Reads whatever a file calls time into UTC stamps.
 
 Times without a zone are taken as UTC as they stand; times with one are converted. A series whose
-times name several zones, or a zone only here and there, is refused: guessing shifts bars.
+times name several zones, or a zone only here and there, is refused: guessing shifts bars. Two
+offsets an hour apart are one zone with summer time.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from .errors import REPAIR, TimeError
@@ -67,7 +69,7 @@ def _from_text(raw: pd.Series, symbol: str, source: str | None) -> tuple[pd.Date
     text = raw.astype("str").str.strip()
     zones = text.str.extract(_ZONE, expand=False).fillna("none").replace({"Z": "+00:00"})
     zones = zones[raw.notna().to_numpy()]
-    if zones.nunique() > 1:
+    if zones.nunique() > 1 and not _summer_time(zones.unique()):
         row = int((zones != zones.iloc[0]).to_numpy().argmax())
         row = int(raw.notna().to_numpy().nonzero()[0][row])
         raise TimeError.at(
@@ -76,10 +78,18 @@ def _from_text(raw: pd.Series, symbol: str, source: str | None) -> tuple[pd.Date
             source=source,
             row=row,
             value=raw.iloc[row],
-            remedy="write every time in UTC, all with an offset or all without",
+            remedy="write every time in UTC, all with one offset or all without",
         )
     times = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
     return pd.DatetimeIndex(times), bool(len(zones) and zones.iloc[0] != "none")
+
+
+def _summer_time(zones: np.ndarray) -> bool:
+    """Whether these are two offsets, an hour apart."""
+    if "none" in zones or len(zones) != 2:
+        return False
+    first, second = (pd.to_datetime(f"2000-01-01T00:00{zone}", utc=True) for zone in zones)
+    return bool(abs(first - second) == pd.Timedelta(hours=1))
 
 
 def _unreadable(

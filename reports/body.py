@@ -39,11 +39,15 @@ def _facts(run: Run) -> str:
     facts = [
         f"{data['spec']}, {symbols} symbol{'' if symbols == 1 else 's'}",
         f"{run.times[0]:%Y-%m-%d} to {run.times[-1]:%Y-%m-%d}, {len(run.times):,} bars",
-        f"model {model['name']}" if model else "no model",
+        f"model {model['name']}" if model else f"signal {_signals(run)}, no model",
         f"starts with {run.start_cash:,.0f}",
     ]
     told = " \N{MIDDLE DOT} ".join(facts)
     return f'<p class="soft facts">{escape(told)}</p>'
+
+
+def _signals(run: Run) -> str:
+    return ", ".join(dict.fromkeys(p.signal or "none" for p in run.strategies))
 
 
 def _warnings(run: Run) -> str:
@@ -137,11 +141,11 @@ def _figures(run: Run, metrics: Mapping[str, Any]) -> str:
         for span, heading in headings.items()
     ]
     return figures_table(groups) + (
-        f'<p class="soft">Net: after commission, slippage and impact. Ratios are quantstats\', on '
-        f"daily returns against a rate of 0, a year of {metrics['bars_per_year']} days. Hit rate: "
-        "days with a gain among days on which the value moved. Exposure: share of the value that "
-        "is not cash. Turnover of 100 % a year sells the average portfolio once and buys another. "
-        "Cost drag: costs paid a year, of the average value.</p>"
+        '<p class="soft">Net: after commission, slippage and impact. Ratios and drawdown are '
+        f"quantstats', on daily returns against a rate of 0, a year of {metrics['bars_per_year']} "
+        "days. Hit rate: days with a gain among days on which the value moved. Exposure: share of "
+        "the value that is not cash. Turnover of 100 % a year sells the average portfolio once and "
+        "buys another. Cost drag: costs paid a year, of the average value.</p>"
     )
 
 
@@ -202,7 +206,7 @@ def _settings(run: Run) -> str:
     told["data hash"] = str(record["data"].get("hash", ""))
     if model:
         told["weights"] = str(model.get("fingerprint", ""))
-    told["refused for lack of cash"] = _plain(record.get("orders_refused") or {})
+    told["orders refused"] = _plain(record.get("orders_refused") or {})
     told["packages"] = _plain(record.get("packages") or {})
     return (
         f"<h2>Settings</h2>{_pairs(told)}<h2>How to repeat it</h2>"

@@ -22,6 +22,8 @@ def all_charts(run: Run) -> str:
     worth = {p.name: f"{growth[p.name].iloc[-1]:,.2f}" for p in run.portfolios}
     window = _window_days(run.times.normalize().nunique())
     over = f"over the last {window} days, brought to a year" if window > 1 else "on each day"
+    intraday = len(run.times) > run.times.normalize().nunique()
+    by_bar = ", at every bar; the table has the last value of each day" if intraday else ""
     charts = (
         Chart(
             title="Equity",
@@ -33,7 +35,7 @@ def all_charts(run: Run) -> str:
         ),
         Chart(
             title="Drawdown",
-            explanation="Below the highest value so far.",
+            explanation=f"Below the highest value so far{by_bar}.",
             lines=_lines(run, everyone, lambda name: thinned(_drawdown_pct(run, name), "min")),
             tick=_percent,
             from_zero=True,

@@ -116,7 +116,7 @@ def _record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         float(record["config"]["cash"])
-        record["portfolios"]
+        record["portfolios"], record["data"]["spec"], record["data"]["symbols"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReportError(f"{folder} is not a run folder: config.json: {_line(error)}") from error
     return record

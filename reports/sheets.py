@@ -97,7 +97,8 @@ def _finish(future: Future[None]) -> None:
     except ReportError:
         raise
     except Exception as error:
-        raise ReportError(f"a tear sheet could not be drawn: {error}") from error
+        reason = getattr(error, "strerror", None) or error  # a full disk, without its number
+        raise ReportError(f"a tear sheet could not be drawn: {reason}") from error
 
 
 def _tasks(run: Run) -> list[_Task]:

@@ -54,8 +54,12 @@ def _verdict(
     twins = [twin.name for twin in run.twins(strategy.name)]
     rivals = twins + ([run.benchmark.name] if run.benchmark else [])
     against = {rival: resamples.difference(strategy.name, rival) for rival in rivals}
-    about_benchmark = _benchmark_sentence(run, strategy.name, against, sharpes)
-    about_model = _model_sentence(strategy, twins, against, sharpes) if twins else about_benchmark
+    about_benchmark = _benchmark_sentence(run, strategy.name, against, sharpes, resamples.days)
+    about_model = (
+        _model_sentence(strategy, twins, against, sharpes, resamples.days)
+        if twins
+        else about_benchmark
+    )
     return {
         "sentence": about_model + _caveat(run, span),
         "benchmark_sentence": about_benchmark,
@@ -73,14 +77,27 @@ def _entry(difference: Difference | None) -> dict[str, float | None]:
     return {name: None if difference is None else getattr(difference, name) for name in names}
 
 
+def _why_unsaid(days: int, name: str, sharpe: float | None) -> str:
+    """Why there is nothing to compare."""
+    if days < luck.FEWEST_DAYS:
+        return f"{days} day{'' if days == 1 else 's'} of {luck.FEWEST_DAYS} that are needed"
+    if sharpe is None:
+        return f"the value of {name} never moved"
+    return "one of them hardly moved"
+
+
 def _model_sentence(
-    strategy: Portfolio, twins: list[str], against: Rivals, sharpes: dict[str, float | None]
+    strategy: Portfolio,
+    twins: list[str],
+    against: Rivals,
+    sharpes: dict[str, float | None],
+    days: int,
 ) -> str:
     """Against the best of the twins, which is the hardest comparison."""
     signal, name = signal_title(strategy.signal), strategy.name
     ours = sharpes[name]
     if ours is None:
-        return f"{signal} in {name} cannot be judged: it has no Sharpe ratio."
+        return f"{signal} in {name} cannot be judged: {_why_unsaid(days, name, ours)}."
     rated = [twin for twin in twins if against[twin] is not None]
     if not rated:
         return f"Whether {signal} helped {name} cannot be said: no twin has days enough to compare."
@@ -123,14 +140,14 @@ def against_luck(difference: Difference, choices: int = 1) -> str:
 
 
 def _benchmark_sentence(
-    run: Run, name: str, against: Rivals, sharpes: dict[str, float | None]
+    run: Run, name: str, against: Rivals, sharpes: dict[str, float | None], days: int
 ) -> str:
     if run.benchmark is None:
         return f"The run has no benchmark to compare {name} with."
     rival = run.benchmark.name
     difference, ours, theirs = against[rival], sharpes[name], sharpes[rival]
     if ours is None or theirs is None or difference is None:
-        return f"Whether {name} beat {rival} cannot be said: too few days, or one never moved."
+        return f"Whether {name} beat {rival} cannot be said: {_why_unsaid(days, name, ours)}."
     if difference.low > 0:
         compared = f"beat {rival}"
     elif difference.high < 0:

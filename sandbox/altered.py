@@ -1,4 +1,4 @@
-"""Futures that did not happen: candles up to a cut as they were, other ones after it.
+"""Futures that did not happen: candles up to a cut as they were, other ones or none after it.
 
 The candles made here are valid and go only a few bars past the cut, which is all it takes to see
 whether a decision at the cut looked at them. Knows candles; nothing of strategies or orders.
@@ -24,19 +24,22 @@ Times = NDArray[np.int64]  # nanoseconds since 1970, UTC
 
 @dataclass(frozen=True, kw_only=True)
 class Alteration:
-    """One way to alter what comes after a cut."""
+    """One way to alter what comes after a cut: `ends`, or a `direction`, or `skipped_bars`."""
 
     words: str  # completes "the candles after the cut were altered: ..."
     direction: int = 0  # 1 or -1: of the first symbol, the second goes the other way, and so on
     skipped_bars: int = 0  # bar times after the cut that go missing
+    ends: bool = False  # the symbols that have a bar at the cut have none after it
 
 
 # The first two are opposites for every symbol and for the ranks of the symbols, so whatever is
-# compared with the next bars, one of them changes the outcome. The third one moves the next times.
+# compared with the next bars, one of them changes the outcome. The third one moves the next times,
+# and in the last one a symbol's last bar comes early: nobody knows that it is the last one.
 ALTERATIONS: Sequence[Alteration] = (
     Alteration(words="every other symbol rises, the rest fall", direction=1),
     Alteration(words="the symbols that rose now fall, the rest rise", direction=-1),
     Alteration(words="the next 5 bar times are missing", skipped_bars=5),
+    Alteration(words="there are none: the data end", ends=True),
 )
 
 
@@ -46,12 +49,15 @@ def altered_future(
     """Every symbol up to the cut and a few altered bars past it.
 
     A symbol that has its next bar later still is brought forward: which symbols there are is a
-    setting of the run, and not what is altered. There must be a bar after the cut.
+    setting of the run, and not what is altered. Nor does a symbol end that lacks a bar at the cut,
+    since its end would show before the cut. There must be a bar after the cut.
     """
     ahead = _times_ahead(frames, cut, alteration.skipped_bars)
     moves = _moves(len(frames), alteration.direction)
     return {
-        symbol: _joined(frame, cut, ahead, move)
+        symbol: frame.loc[:cut]
+        if alteration.ends and cut in frame.index
+        else _joined(frame, cut, ahead, move)
         for (symbol, frame), move in zip(frames.items(), moves, strict=True)
     }
 

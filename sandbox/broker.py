@@ -21,9 +21,9 @@ from sandbox.costs import LIQUIDITY_BARS, CostModel, Liquidity, Terms
 from sandbox.errors import StrategyError
 from sandbox.feed import CLOSE, VOLUME, CandleFeed, Clock
 from sandbox.ledger import Decision, Fill, Holding, Ledger
+from sandbox.orders import TRIGGERED, check_begun, check_order, kind_of, turn, worst_price
 
 ROUNDING = 1e-9  # shares of a size or of the cash that are nothing but rounding
-KINDS = ("market", "close", "limit", "stop", "stop_limit", "stop_trail", "stop_trail_limit")
 FUNDING = (bt.Order.Market, bt.Order.Close, bt.Order.Limit)  # sells that buys may count on
 
 
@@ -38,10 +38,11 @@ class Account:
 class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
     """Fills orders at the next bar of their symbol, at prices that the cost model has worsened.
 
-    In one bar sells go before buys, so that they can pay for them. A buy dearer than the cash is
-    cut to what the cash pays for, with all its costs, and `order.info.cash_cut` says so. What the
-    volume cap leaves over waits for later bars. A symbol whose data have ended is sold at the next
-    bar time, at its last close, and its orders are cancelled.
+    In one bar market sells go before buys, so that they can pay for them; sells that fill later in
+    the bar, at a limit, a stop or the close, pay for buys at its close only. A buy dearer than the
+    cash is cut to what the cash pays for, with all its costs, and `order.info.cash_cut` says so.
+    What the volume cap leaves over waits for later bars. A symbol whose data have ended is sold at
+    the next bar time, at its last close, and its orders are cancelled.
     """
 
     pending: deque[bt.Order]
@@ -76,34 +77,49 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
     def add_cash(self, cash: float) -> None:
         raise StrategyError(f"add_cash({cash}): a run keeps the cash it starts with, set --cash")
 
+    def _refuse_setting(self, *_: Any, **__: Any) -> None:
+        """Some of these would be money from nowhere, some a look ahead, some do nothing here."""
+        raise StrategyError("a strategy cannot set its broker: cash and costs are options of a run")
+
+    set_cash = setcash = set_fund_history = add_order_history = _refuse_setting
+    set_coc = set_coo = set_checksubmit = set_filler = _refuse_setting
+    set_slippage_perc = set_slippage_fixed = _refuse_setting
+
     # Orders as the strategy gives them
 
     def buy(self, owner: Any, data: CandleFeed, size: float, *rest: Any, **more: Any) -> bt.Order:
-        _check_begun(data, "buy")
+        check_begun(data, "buy")
         return super().buy(owner, data, size, *rest, **more)
 
     def sell(self, owner: Any, data: CandleFeed, size: float, *rest: Any, **more: Any) -> bt.Order:
-        _check_begun(data, "sell")
+        check_begun(data, "sell")
         return super().sell(owner, data, size, *rest, **more)
 
     def submit(self, order: bt.Order, check: bool = True) -> bt.Order:
-        kind = KINDS[order.exectype]
+        check_order(order)
+        kind = kind_of(order)
         price = math.nan if kind in ("market", "close") else order.created.price
         self._take_down(order, abs(order.created.size), kind, price)
         return super().submit(order, check=check)
 
     def cancel(self, order: bt.Order, bracket: bool = False) -> bool:
-        cancelled = self._withdraw(order) or super().cancel(order, bracket)
+        given = (*self.pending, *self.submitted)
+        order = next((one for one in given if one == order), order)  # it may be a notified copy
+        cancelled = self._withdraw(order, bracket) or super().cancel(order, bracket)
         if cancelled and not bracket:  # the other legs of a bracket go by themselves
             self._take_down(order, abs(order.executed.remsize), "cancel", math.nan)
         return bool(cancelled)
 
-    def _withdraw(self, order: bt.Order) -> bool:
+    def _withdraw(self, order: bt.Order, bracket: bool) -> bool:
         """Cancel an order of this very bar, which Backtrader would not find."""
         if order not in self.submitted:
             return False
         self.submitted.remove(order)
-        self._drop(order, order.cancel)
+        order.cancel()
+        self.notify(order)
+        self._ococheck(order)
+        if not bracket:  # else it is its bracket that goes, with all its legs
+            self._bracketize(order, cancel=True)
         return True
 
     def _take_down(self, order: bt.Order, size: float, kind: str, price: float) -> None:
@@ -172,7 +188,7 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         return whole > 0
 
     def _work_off_pending(self) -> None:
-        self.pending = deque([*sorted(self.pending, key=bt.Order.isbuy), None])  # sells first
+        self.pending = deque([*sorted(self.pending, key=turn), None])
         while (order := self.pending.popleft()) is not None:
             if order.expire():
                 self._drop(order)
@@ -189,7 +205,8 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         for data in ended:
             self._running.remove(data)
             for order in [o for o in (*self.pending, *self.submitted) if o.data is data]:
-                self._discard(order)
+                if order.alive():  # else it went with an order that it hung on
+                    self._discard(order)
             if self.positions[data].size:
                 self._settle(data)
 
@@ -218,6 +235,11 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         self._ococheck(order)
         self._bracketize(order, cancel=True)
 
+    def _bracketize(self, order: bt.Order, cancel: bool = False) -> None:
+        """What was bought of a bracket's first order keeps its stop and target."""
+        bought = order.parent is None and order.executed.size > 0
+        super()._bracketize(order, cancel=cancel and not bought)
+
     def _refuse(self, order: bt.Order, how: Any) -> None:
         self.refused += 1
         self._drop(order, how)
@@ -234,10 +256,18 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         """At this close, decided at an earlier one; Backtrader would leave a bar to change it."""
         self._execute(order, ago=0, price=pclose)
 
+    def _try_exec_stop(self, order: bt.Order, popen: float, *bar: float) -> None:
+        """Once triggered it is a market order, for what volume or price limit left over."""
+        if order.triggered:
+            self._execute(order, ago=0, price=popen)
+        else:
+            super()._try_exec_stop(order, popen, *bar)
+
     def _execute(
         self, order: bt.Order, ago: int | None = None, price: float = math.nan, **_: Any
     ) -> None:
         """Fill what can be filled at a price that is still without slippage and impact."""
+        order.triggered = order.triggered or order.exectype in TRIGGERED
         if self._locked(order, price):
             return
         if order.isbuy():
@@ -292,10 +322,8 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         return wanted if wanted <= room else min(wanted, self._costs.whole_lots(max(room, 0.0)))
 
     def _terms(self, order: bt.Order, price: float) -> Terms:
-        liquidity = self._liquidity(order.data)
-        return Terms(
-            buying=order.isbuy(), reference_price=price, limit=_limit(order), liquidity=liquidity
-        )
+        limit, liquidity = worst_price(order), self._liquidity(order.data)
+        return Terms(buying=order.isbuy(), reference_price=price, limit=limit, liquidity=liquidity)
 
     def _liquidity(self, data: CandleFeed) -> Liquidity:
         if not self._costs.impact:
@@ -357,21 +385,5 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         return float(self._value)
 
 
-def _limit(order: bt.Order) -> float:
-    """The worst price an order takes: infinity for a buy without a limit, 0 for such a sell."""
-    if order.exectype == bt.Order.Limit:
-        return float(order.created.price)
-    if order.exectype in (bt.Order.StopLimit, bt.Order.StopTrailLimit):
-        return float(order.created.pricelimit)
-    return math.inf if order.isbuy() else 0.0
-
-
 def _same(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=ROUNDING)
-
-
-def _check_begun(data: CandleFeed, what: str) -> None:
-    if not len(data):
-        raise StrategyError(
-            f"{what} of {data.symbol} before its first bar: take symbols from self.tradable()"
-        )

@@ -6,12 +6,13 @@ Exit status: 0 all is well, 1 the run failed, 2 the command line or an option is
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from feeds import FeedError
 from sandbox.config import CostsName, RunConfig, SignalName, options_in
@@ -21,8 +22,22 @@ from sandbox.presets import PRESETS, preset_options
 _UNSET: Any = argparse.SUPPRESS  # an option not given leaves RunConfig's default in charge
 
 
-def parser(module: str, description: str) -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+class _Parser(argparse.ArgumentParser):
+    """Names the option that a misspelt one is nearest to."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        near = difflib.get_close_matches(wrong, self._option_string_actions, n=1)
+        if wrong.startswith("--") and near:
+            message += f"; did you mean {near[0]}?"
+        super().error(message)
+
+
+def parser(module: str, description: str, arguments: str | None = None) -> argparse.ArgumentParser:
+    """`arguments`: what the usage line shows, where all the options would fill a screen."""
+    prog = f"python -m {module}"
+    usage = arguments and f"{prog} {arguments}"
+    made = _Parser(prog=prog, usage=usage, description=description)
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return made
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sandbox.errors import ConfigError
 
@@ -20,6 +20,12 @@ Param = bool | int | float | str
 SignalName = Literal["kronos", "momentum", "reversal", "volatility", "random", "random-walk"]
 CostsName = Literal["us", "ph", "cn", "crypto", "none"]
 NO_STORE = "none"
+
+
+def _listed(value: Any) -> Any:
+    """One path as a list of one: a file may say `strategies: mine.py`."""
+    return (value,) if isinstance(value, str) else value
+
 
 Bps = Annotated[float, Field(ge=0, lt=10_000)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # in quote currency
@@ -30,7 +36,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    strategies: tuple[str, ...] = ()  # paths of strategy files
+    strategies: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()  # paths of files
     params: Mapping[str, Param] = Field(default_factory=dict)  # k, or topk.k for one of several
     preset: str | None = None  # named settings that the rest goes over
     data: str = "sample"  # data spec
@@ -48,7 +54,7 @@ class RunConfig(BaseModel):
     top_k: Annotated[int, Field(ge=0)] = 0  # 0 keeps every token
     exchange: str | None = None  # trading calendar of the horizon, such as XNYS; None: as observed
     device: str | None = None  # None: the best this machine has
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"  # numbers the model computes with
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     store: str = "store"  # folder that keeps forecasts, or "none"
 
@@ -71,7 +77,7 @@ class RunConfig(BaseModel):
     @model_validator(mode="after")
     def _check_window(self) -> Self:
         if self.end < self.start:
-            raise ValueError(f"end {self.end} is before start {self.start}")
+            raise ValueError(f"--end {self.end} is before --start {self.start}")
         return self
 
     @classmethod

@@ -30,7 +30,7 @@ _forked: Any = None  # the work and its pieces, for the workers that are forked 
 def over_cores(work: Work[Piece, Done], pieces: Sequence[Piece], progress: Progress) -> list[Done]:
     """`work` of every piece. It tells of its own steps, and every piece has as many.
 
-    An error of a worker is raised here.
+    An error of a worker is raised here, and what the others have not done is left undone.
     """
     workers = min(len(pieces), cores())
     if workers < 2 or not sys.platform.startswith("linux"):
@@ -54,7 +54,7 @@ def _forked_over(
     workers: int, work: Work[Piece, Done], pieces: Sequence[Piece], progress: Progress
 ) -> list[Done]:
     global _forked
-    fork = multiprocessing.get_context("fork")
+    fork, others = multiprocessing.get_context("fork"), multiprocessing.active_children()
     steps_done, steps_each = fork.Value("q", 0), fork.Value("q", 0)
     _forked = (work, pieces, steps_done, steps_each)
     with ProcessPoolExecutor(workers, fork, initializer=_begin) as pool:
@@ -62,16 +62,30 @@ def _forked_over(
             with warnings.catch_warnings():  # from 3.12 on, of threads: workers use none of theirs
                 warnings.simplefilter("ignore", DeprecationWarning)
                 results = [pool.submit(_one, nth) for nth in range(len(pieces))]
+            _wait(results, lambda: (steps_done.value, len(pieces) * steps_each.value), progress)
+        except BaseException:  # Ctrl-C as well: leaving the pool would wait for every piece
+            for worker in multiprocessing.active_children():
+                if worker not in others:
+                    worker.terminate()
+            pool.shutdown(cancel_futures=True)
+            raise
         finally:
             _forked = None
-        waiting: set[Future[Any]] = set(results)
-        while waiting:
-            done, waiting = wait(waiting, SECS_BETWEEN_LOOKS)
-            for one in done:
-                _ = one.result()  # raises a worker's error as soon as there is one
-            if steps_each.value:
-                progress(steps_done.value, len(pieces) * steps_each.value)
         return [one.result() for one in results]
+
+
+def _wait(
+    results: Sequence[Future[Any]], steps: Callable[[], tuple[int, int]], progress: Progress
+) -> None:
+    """Until all are done; raises a worker's error as soon as there is one."""
+    waiting: set[Future[Any]] = set(results)
+    while waiting:
+        done, waiting = wait(waiting, SECS_BETWEEN_LOOKS)
+        for one in done:
+            _ = one.result()
+        steps_done, steps_in_all = steps()
+        if steps_in_all:
+            progress(steps_done, steps_in_all)
 
 
 def _begin() -> None:

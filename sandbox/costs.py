@@ -178,7 +178,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             ),
             source=(
                 "Philippine Stock Exchange: broker 25 bps and 12 % VAT on it, 1.5 bps of fees, "
-                "sales tax 60 bps on sells (50 before 2018)"
+                "sales tax 60 bps on sells (50 before 2018, 10 since July 2025)"
             ),
         ),
         "cn": Preset(

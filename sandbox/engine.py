@@ -38,6 +38,7 @@ class _Cerebro(bt.Cerebro):  # type: ignore[misc]
     """Backtrader's, with a loop of its own: no feed is asked for a bar before it has closed."""
 
     clock: Clock
+    desk: Desk
     close_bar: Callable[[], None]
 
     def _runnext(self, runstrats: list[Strategy]) -> None:
@@ -48,7 +49,8 @@ class _Cerebro(bt.Cerebro):  # type: ignore[misc]
             for feed in self.datas:
                 feed.deliver()
             self._brokernotify()
-            self._check_timers(runstrats, self.clock.days)
+            if self.clock.at_or_after(self.desk.start):  # before it nothing is decided
+                self._check_timers(runstrats, self.clock.days)
             for strategy in runstrats:
                 strategy._next()
             self.close_bar()
@@ -82,7 +84,8 @@ def run_backtest(
     bars = clock.bars_from(start)
 
     def close_bar() -> None:
-        if clock.now_ns is not None and clock.now_ns >= start.value:
+        if clock.at_or_after(start):
+            assert clock.now_ns is not None
             done = ledger.add_close(clock.now_ns, broker.cash, broker.getvalue(), broker.holdings())
             if on_bar is not None:
                 on_bar(done, bars)

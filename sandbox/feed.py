@@ -20,6 +20,7 @@ NS_PER_DAY = 86_400 * 10**9
 UNIX_EPOCH_DAY = 719_163  # 1970-01-01 in Backtrader's count of days
 OPEN, CLOSE, VOLUME = (COLUMNS.index(name) for name in ("open", "close", "volume"))
 NAN = float("nan")
+NEVER = -(2**63)  # ns; before any bar
 
 
 class Clock:
@@ -49,6 +50,15 @@ class Clock:
     @property
     def now(self) -> pd.Timestamp:
         return pd.Timestamp(self._times_ns[self._at], tz="UTC")
+
+    def at_or_after(self, start: pd.Timestamp) -> bool:
+        """Whether the current bar closes then or later."""
+        return self.now_ns is not None and self.now_ns >= start.value
+
+    @property
+    def before_ns(self) -> int:
+        """The close time of the bar before this one, whichever symbol's; `NEVER` if none was."""
+        return self._times_ns[self._at - 1] if self._at > 0 else NEVER
 
     @property
     def before(self) -> pd.Timestamp | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -17,7 +18,7 @@ from feeds import load as load_candles
 from sandbox.chart import QUANTILES, Picture, close_quantiles, write_html, write_png
 from sandbox.cli import a_date, add_data_options, add_model_options, config_of, guarded
 from sandbox.cli import parser as new_parser
-from sandbox.errors import WindowError
+from sandbox.errors import RunFolderError, WindowError
 from sandbox.run_folder import safe_name
 
 if TYPE_CHECKING:
@@ -84,11 +85,17 @@ def _draw(forecast: Forecast, frame: pd.DataFrame, out: Path) -> tuple[str, ...]
         past=frame.iloc[max(0, at + 1 - PAST_BARS_DRAWN) : at + 1],
         actual=frame.iloc[at + 1 : at + 1 + bars],
     )
-    out.mkdir(parents=True, exist_ok=True)
     base = safe_name(f"{forecast.symbol}-{forecast.asof:%Y-%m-%dT%H%M}")
     html, png = out / f"{base}.html", out / f"{base}.png"
-    write_html(picture, html)
-    write_png(picture, png)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_html(picture, html)
+        write_png(picture, png)
+    except OSError as error:
+        why = error.strerror or error
+        raise RunFolderError(
+            f"cannot write charts to {out}: {why}; choose another --out"
+        ) from error
     return f"Chart: {html}", f"Image: {png}"
 
 
@@ -96,9 +103,10 @@ def _show(
     forecast: Forecast, share_repaired: float, lines: Sequence[str], console: Console
 ) -> None:
     samples, bars = forecast.paths.shape[:2]
+    close = f"{forecast.close:,.{_places(forecast.close)}f}"
     facts = (
-        f"Close at {forecast.asof:%Y-%m-%d}: {forecast.close:.4g}. Over {bars} bars the expected "
-        f"return is {100 * forecast.expected_return():+.2f} % and {100 * forecast.prob_up():.0f} % "
+        f"Close at {forecast.asof:%Y-%m-%d}: {close}. Over {bars} bars the expected return is "
+        f"{100 * forecast.expected_return():+.2f} % and {100 * forecast.prob_up():.0f} % "
         f"of {samples} paths rise.",
         f"Sampled candles repaired (high or low inside the body, negative volume): "
         f"{100 * share_repaired:.1f} %.",
@@ -106,6 +114,11 @@ def _show(
     console.print(_table(forecast))
     for line in (*facts, *lines):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _places(price: float) -> int:
+    """Decimal places that show a price to five digits, and at least to hundredths."""
+    return max(2, 4 - math.floor(math.log10(price)))
 
 
 def _table(forecast: Forecast) -> Table:
@@ -116,9 +129,10 @@ def _table(forecast: Forecast) -> Table:
         table.add_column(
             "median" if quantile == 0.5 else f"{100 * quantile:.0f} %", justify="right"
         )
+    places = _places(forecast.close)
     for nth, closes in enumerate(close_quantiles(forecast).T):
         when = f"{forecast.index[nth]:%a %Y-%m-%d %H:%M}"
-        table.add_row(str(nth + 1), when, *(f"{close:,.2f}" for close in closes))
+        table.add_row(str(nth + 1), when, *(f"{close:,.{places}f}" for close in closes))
     return table
 
 

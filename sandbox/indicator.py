@@ -19,7 +19,7 @@ from sandbox.feed import CandleFeed
 
 if TYPE_CHECKING:
     from kronos import Forecast
-    from sandbox.strategy import Signal
+    from sandbox.strategy import Signal, Strategy
 
 NOTHING = (float("nan"),) * 3
 
@@ -56,7 +56,9 @@ class KronosSignal(bt.Indicator):  # type: ignore[misc]
             return
         if self._hidden and len(self) > 1:
             self._show(self._figures, -1)
-        self._forecast, self._hidden = self._signal.forecast(self.data), False
+        # forecasts are there for the schedules of all strategies of a run, not of this one alone
+        due = self._strategy.due
+        self._forecast, self._hidden = self._signal.forecast(self.data) if due else None, False
         self._figures = _figures(self._forecast)
         if self._forecast:  # Backtrader has put NaN there already
             self._show(self._figures, 0)
@@ -67,15 +69,22 @@ class KronosSignal(bt.Indicator):  # type: ignore[misc]
             line[ago] = figure
 
     @cached_property
-    def _signal(self) -> Signal:
-        """The run's, from the strategy that owns this indicator, or owns its owner."""
+    def _strategy(self) -> Strategy:
+        """The strategy that owns this indicator, or owns its owner."""
         owner: Any = self._owner
         while owner is not None and not hasattr(owner, "cerebro"):
             owner = getattr(owner, "_owner", None)
-        desk = getattr(getattr(owner, "cerebro", None), "desk", None)
-        if desk is None or desk.signal is None:
+        if getattr(getattr(owner, "cerebro", None), "desk", None) is None:
             raise StrategyError("KronosSignal asked for a forecast in a run without one")
-        signal: Signal = desk.signal
+        strategy: Strategy = owner
+        return strategy
+
+    @cached_property
+    def _signal(self) -> Signal:
+        """The run's."""
+        signal: Signal | None = self._strategy.cerebro.desk.signal
+        if signal is None:
+            raise StrategyError("KronosSignal asked for a forecast in a run without one")
         return signal
 
 

@@ -50,7 +50,8 @@ class Prepared:
     config: RunConfig
     strategies: tuple[Loaded, ...]
     benchmark: Loaded | None
-    candles: Candles
+    candles: Candles  # up to the end
+    whole: Candles  # bars after the end, too: a symbol that comes back later has not ended
     start: pd.Timestamp  # the first bar traded
     end: pd.Timestamp  # the last
     account: Account
@@ -85,6 +86,7 @@ class Finished:
 
     folder: Path
     name: str
+    title: str  # what was traded, on what, from when to when
     metrics: dict[str, Any]  # what metrics.json holds
     notes: tuple[str, ...]  # what a reader has to know before believing a figure
 
@@ -97,9 +99,7 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
             books = _books(run, progress)
         draft.log(_counted(books[run.config.signal]))
-        market = Market(
-            frames=run.candles.frames, start=run.start, end=run.end, account=run.account
-        )
+        market = Market(frames=run.whole.frames, start=run.start, end=run.end, account=run.account)
         plan = planned(run.strategies, run.config.signal, run.controls, run.benchmark)
         with _timed(draft.log, "backtests"), bar("Trading", "bars") as progress:
             traded = trade(plan, Trading(market=market, books=books), progress)
@@ -110,18 +110,22 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
         for table in ("equity", "trades", "weights"):
             rows = pd.concat([getattr(backtest, table) for _, backtest in traded])
             draft.write_csv(f"{table}.csv", rows)
-        with _timed(draft.log, "report"), bar("Reporting", "pages"):
+        with _timed(draft.log, "report"), bar("Reporting", "pages") as progress:
             write_report(draft.folder)
+            pages = 1 + len(run.strategies)  # each strategy has a tear sheet
+            progress(pages, pages)
         metrics = json.loads((draft.folder / "metrics.json").read_text(encoding="utf-8"))
-    return Finished(folder=draft.folder, name=run.name, metrics=metrics, notes=tuple(told))
+    return Finished(
+        folder=draft.folder, name=run.name, title=_title(run), metrics=metrics, notes=tuple(told)
+    )
 
 
 def prepare(config: RunConfig) -> Prepared:
     """Load and check everything a run needs; raises the error a user should read."""
     strategies = _strategies(config)
-    candles = load_candles(config.data, end=None, repair=config.repair)
-    start, end = _window(candles, config)
-    candles = candles.between(None, end)
+    whole = load_candles(config.data, repair=config.repair)
+    start, end = _window(whole, config)
+    candles = whole.between(None, end)
     costs_name = config.costs or candles.costs
     costs = cost_model(costs_name, **config.cost_overrides())
     checkpoint = load_checkpoint(config) if config.signal == "kronos" else None
@@ -131,6 +135,7 @@ def prepare(config: RunConfig) -> Prepared:
         strategies=strategies,
         benchmark=_benchmark(config, candles),
         candles=candles,
+        whole=whole.pick(candles.symbols),
         start=start,
         end=end,
         account=Account(cash=config.cash, costs=costs),
@@ -202,7 +207,12 @@ def _window(candles: Candles, config: RunConfig) -> tuple[pd.Timestamp, pd.Times
         times = times.union(frame.index)
     first, last = pd.Timestamp(config.start, tz="UTC"), pd.Timestamp(config.end, tz="UTC")
     inside = times[(times >= first) & (times < last + pd.Timedelta(days=1))]
-    if len(inside) < 2:
+    if len(inside) == 1:
+        raise WindowError(
+            f"one bar time from {config.start} to {config.end}: two are needed, one to decide at "
+            "and the next to trade at; set --start and --end further apart"
+        )
+    if inside.empty:
         raise WindowError(
             f"no candles to trade from {config.start} to {config.end}: {candles.spec} has "
             f"{times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}, set --start and --end"
@@ -245,10 +255,10 @@ def _counted(book: ForecastBook) -> str:
 
 
 def _title(run: Prepared) -> str:
-    model = run.checkpoint.name if run.checkpoint else run.config.signal
+    told = f"model {run.checkpoint.name}" if run.checkpoint else f"signal {run.config.signal}"
     return (
         f"{run.name} on {run.candles.spec}, {len(run.candles.symbols)} symbols, "
-        f"{run.start:%Y-%m-%d} to {run.end:%Y-%m-%d}, signal {model}"
+        f"{run.start:%Y-%m-%d} to {run.end:%Y-%m-%d}, {told}"
     )
 
 
@@ -264,7 +274,8 @@ def write_report(folder: Path) -> None:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
-        raise RunFolderError(f"the report could not be written: {lines[-1]}")
+        reason = lines[-1].removeprefix("error: ")
+        raise RunFolderError(f"the report could not be written: {reason}")
 
 
 @contextmanager

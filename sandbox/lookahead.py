@@ -10,9 +10,11 @@ Three questions, each answered with every order and cancellation that the strate
 A run shows a strategy `WARMUP_BARS` bars of each symbol before the start. It is compared with half
 as many more, twice as many and all there are: a strategy whose longest indicator fits in what a
 run gives can only gain bars that it does not need. Fewer bars would be unfair to it, so three
-quarters are tried only where the data begin too late for half as many more.
+quarters are tried only where the data begin too late for half as many more, and never fewer than
+its indicators need.
 
-Forecasts are made anew for every comparison, so a signal that looks ahead is found as well.
+Forecasts are made anew for every comparison, so a signal that looks ahead is found as well. What a
+strategy reads from files of its own is not altered, and so not found.
 """
 
 from __future__ import annotations
@@ -91,26 +93,32 @@ def prove(
     if cuts < 1:
         raise ConfigError(f"--cuts {cuts}: at least 1 is needed")
     traded = _traded(frames, start, end)
-    trial = Trial(strategy, params, account, start, source, sampling)
+    trial, needed = Trial.watched(strategy, params, account, start, source, sampling)
     base = trial.run(traded, on_forecast=on_forecast)
     if base.error is not None:
         raise base.error
     if not base.decisions:
         return Proof(decisions=0)
-    return _Comparison(trial, traded, base, cuts, on_step).proof()
+    return _Comparison(trial, traded, base, cuts, max(needed), on_step).proof()
 
 
 class _Comparison:
     """A run and its varied reruns."""
 
     def __init__(
-        self, trial: Trial, frames: Frames, base: Outcome, cuts: int, on_step: Progress | None
+        self,
+        trial: Trial,
+        frames: Frames,
+        base: Outcome,
+        cuts: int,
+        needed: int,
+        on_step: Progress | None,
     ) -> None:
         self._trial = trial
         self._frames = frames
         self._base = base
         self._cuts = cut_times(base, cuts)
-        self._given, self._amounts = history_amounts(frames, trial.start)
+        self._given, self._amounts = history_amounts(frames, trial.start, needed)
         self._steps = 2 + len(self._cuts) * len(ALTERATIONS) + len(self._amounts)
         self._on_step = on_step
         self._done = 0
@@ -186,14 +194,16 @@ def cut_times(base: Outcome, cuts: int) -> tuple[pd.Timestamp, ...]:
     return tuple(at_decisions.union(others).union(more))
 
 
-def history_amounts(frames: Frames, start: pd.Timestamp) -> tuple[int, tuple[int, ...]]:
+def history_amounts(
+    frames: Frames, start: pd.Timestamp, needed: int = 1
+) -> tuple[int, tuple[int, ...]]:
     """Bars before the start that a run gets, and other amounts to compare, fewest first."""
     there_are = max(int(frame.index.searchsorted(start)) for frame in frames.values())
     given = min(WARMUP_BARS, there_are)
     half_more = WARMUP_BARS * 3 // 2
     wanted = {half_more, 2 * WARMUP_BARS, there_are}
     if there_are < half_more:
-        wanted.add(given * 3 // 4)
+        wanted.add(max(given * 3 // 4, min(needed, given)))
     amounts = {min(bars, there_are) for bars in wanted} - {given}
     return given, tuple(sorted(amounts))
 

@@ -22,6 +22,7 @@ from sandbox.errors import SandboxError, StrategyError
 from sandbox.feed import CandleFeed
 from sandbox.signal import ForecastBook
 from sandbox.strategy import Strategy
+from sandbox.strategy_file import load_strategy
 
 Role = Literal["strategy", "control", "benchmark"]
 BENCHMARK = "benchmark"  # its name in the run folder's tables
@@ -100,17 +101,18 @@ class Trading:
     def backtest(self, portfolio: Portfolio, progress: Progress) -> tuple[Backtest, int]:
         """What the portfolio did, and how often it asked for a forecast."""
         market, loaded = self.market, portfolio.loaded
+        cls = load_strategy(loaded.path)  # anew: what one leaves in its class is not the next one's
         asked = _Asked(self.books[portfolio.signal]) if portfolio.signal else None
         try:
             backtest = run_backtest(
-                market.frames, loaded.cls, name=portfolio.name, start=market.start,
+                market.frames, cls, name=portfolio.name, start=market.start,
                 end=market.end, account=market.account, signal=asked, params=loaded.params,
                 on_bar=progress,
             )  # fmt: skip
         except SandboxError:
             raise
-        except Exception as error:
-            raise StrategyError(_told(portfolio.name, error)) from error
+        except (Exception, SystemExit) as error:
+            raise StrategyError(_told(portfolio, error)) from error
         return backtest, asked.times if asked else 0
 
 
@@ -128,8 +130,10 @@ def trade(
     ]
 
 
-def _told(name: str, error: Exception) -> str:
-    """What an error in a strategy's own code was, and the line it came from."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+def _told(portfolio: Portfolio, error: BaseException) -> str:
+    """What an error was, and the strategy's own line that led to it, if one did."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == str(portfolio.loaded.path.absolute())]
+    frame = (own or frames)[-1]
     where = f"{frame.filename}:{frame.lineno}"
-    return f"{name}: {type(error).__name__}: {error} ({where}); --debug shows more"
+    return f"{portfolio.name}: {type(error).__name__}: {error} ({where}); --debug shows more"

@@ -25,7 +25,9 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.completed / task.elapsed if task.elapsed else None
-        return Text(f"{speed:,.0f} {self._unit}/s" if speed else f"- {self._unit}/s")
+        if not speed:
+            return Text(f"- {self._unit}/s")
+        return Text(f"{speed:,.{0 if speed >= 10 else 1}f} {self._unit}/s")
 
 
 @contextmanager

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from sandbox.job import Prepared
 
 
+MOST_FILLS_AN_ORDER = 1.5  # on average, before a reader is told
+
+
 def record(
     run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]], notes: Sequence[str]
 ) -> dict[str, Any]:
@@ -73,9 +76,29 @@ def notes(run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]]) -> list[s
             "volume cap."
         )
     for portfolio, book in traded:
+        if portfolio.role == "strategy":
+            told += _carried(portfolio.name, book, run.account.costs.volume_cap_pct)
         if book.refused and portfolio.role == "strategy":
-            told.append(f"{book.refused} orders of {portfolio.name} were refused for lack of cash.")
+            told.append(
+                f"{_counted(book.refused, 'order')} of {portfolio.name} refused: too little cash, "
+                "less than a lot, or a sale of what it did not hold (nothing is sold short)."
+            )
     return told
+
+
+def _carried(name: str, book: Backtest, cap_pct: float | None) -> list[str]:
+    """Whether orders took many bars: one that no cap cuts is filled in one bar."""
+    orders, fills = int((book.decisions["kind"] != "cancel").sum()), len(book.trades)
+    if cap_pct is None or fills <= MOST_FILLS_AN_ORDER * orders:
+        return []
+    return [
+        f"{name} is large for these markets: {fills:,} fills of {orders:,} orders, since a fill is "
+        f"at most {cap_pct:g} % of a bar's volume. What it wanted took many bars, or never came."
+    ]
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing} was" if number == 1 else f"{number:,} {thing}s were"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from types import new_class
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
@@ -74,6 +75,21 @@ class Trial:
     start: pd.Timestamp
     source: SignalSource
     sampling: Sampling
+
+    @classmethod
+    def watched(cls, strategy: type[Strategy], *rest: Any) -> tuple[Trial, list[int]]:
+        """A trial, and a list that each of its runs adds to: the bars that the strategy's
+        indicators need before they say anything, of the symbol that needs most."""
+        needed: list[int] = []
+
+        def start(self: Any) -> None:
+            needed.append(max(self._minperiods))
+            strategy.start(self)
+
+        # one class for all runs, so that what one leaves behind on it is there for the next
+        body = {"start": start, "__module__": strategy.__module__, "__doc__": strategy.__doc__}
+        made = new_class(strategy.__name__, (strategy,), exec_body=lambda own: own.update(body))
+        return cls(made, *rest), needed
 
     def run(
         self, frames: Frames, warmup_bars: int = WARMUP_BARS, on_forecast: Progress | None = None

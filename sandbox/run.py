@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "sandbox.run",
         "Backtest strategies side by side, with a benchmark and the same strategies on naive "
         "signals, and write a report.",
+        "STRATEGY.py [STRATEGY.py ...] [options]; --help lists them",
     )
     made.add_argument(
         "strategies", nargs="*", metavar="STRATEGY.py", help="files with one sandbox.Strategy each"
@@ -77,22 +78,32 @@ def _parser() -> argparse.ArgumentParser:
 
 def show(run: Finished, console: Console) -> None:
     """The figures, what to know before believing them, and where the report is."""
-    console.print(_table(run))
+    console.print(run.title, markup=False, highlight=False, soft_wrap=True)
+    seen_until = run.metrics["seen_until"]
+    split = any(of["unseen"] for of in run.metrics["portfolios"].values())
+    if split:
+        console.print(_table(run, "unseen", f"After {seen_until}, unseen by the model"), "")
+    console.print(
+        _table(run, "whole", f"Whole window, maybe seen to {seen_until}" if split else None)
+    )
     verdicts = [verdict["sentence"] for verdict in run.metrics["verdicts"].values()]
     for line in (*verdicts, *run.notes, f"Report: {run.folder / 'report.html'}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(run: Finished) -> Table:
+def _table(run: Finished, span: str, title: str | None) -> Table:
     """Strategies and benchmark first, then their controls."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("Portfolio", no_wrap=True)
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+        title=title, title_justify="left",
+    )  # fmt: skip
+    table.add_column("Portfolio", overflow="fold")  # it is names that give way, not figures
     for label, _, _ in _COLUMNS:
         table.add_column(label, justify="right", no_wrap=True)
     portfolios = run.metrics["portfolios"]
     controls = [name for name, of in portfolios.items() if of["role"] == "control"]
     for name in [*(name for name in portfolios if name not in controls), *controls]:
-        figures = portfolios[name]["whole"]
+        figures = portfolios[name][span]
         if controls and name == controls[0]:
             table.add_section()
         table.add_row(name, *(_cell(figures[key], shown) for _, key, shown in _COLUMNS))
@@ -103,12 +114,16 @@ def _growth(pct: float) -> str:
     return f"{pct:+,.1f} %" if abs(pct) < 100 else f"{pct:+,.0f} %"
 
 
+def _depth(pct: float) -> str:
+    return f"{round(pct, 1) or 0.0:.1f} %"  # no minus before a zero
+
+
 _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Gross", "gross_return_pct", _growth),
     ("Net", "total_return_pct", _growth),
     ("CAGR", "cagr_pct", "{:+,.1f} %".format),
     ("Sharpe", "sharpe", "{:.2f}".format),
-    ("Drawdown", "max_drawdown_pct", "{:.0f} %".format),
+    ("Drawdown", "max_drawdown_pct", _depth),
     ("Costs/yr", "cost_drag_pct_per_year", "{:.2f} %".format),
 )
 

@@ -170,6 +170,8 @@ class KronosSource:
         keys = list(windows.digests(kept.id))
         known, notes = kept.read(keys, paths)
         missing = np.flatnonzero(~known)
+        if len(missing):
+            kept.expect_writable()
         self._compute(windows, missing, sampling, paths, progress, (kept, keys))
         reused = len(windows) - len(missing)
         return ForecastBook(

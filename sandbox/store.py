@@ -12,6 +12,7 @@ parts. Knows nothing of how forecasts are computed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -36,6 +37,7 @@ FORMAT = 1  # raised when a forecast of the same settings comes to mean somethin
 ID_LENGTH = 16  # hex digits of a set's name
 SETTINGS, USED = "settings.json", "used"  # the time of `used` is when the set was last read
 PART, DRAFT = ".parquet", ".tmp"
+TRIES = 5  # at a set that the removal of old ones takes away in the meantime
 
 _TIME = pa.timestamp("ns", tz="UTC")
 SCHEMA = pa.schema(
@@ -115,15 +117,16 @@ class ForecastSet:
 
     def begin(self) -> None:
         """Make the folder, and note that it is in use."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / SETTINGS).exists():
-                text = json.dumps(self._settings.record(), indent=2) + "\n"
-                _write(self.folder / SETTINGS, text.encode())
-        except OSError as error:
-            raise _unusable("written", self.folder, error) from error
+        self._keep(None, b"")
         with contextlib.suppress(OSError):  # a store on a read-only disk can still be read
             (self.folder / USED).touch()
+
+    def expect_writable(self) -> None:
+        """Raises the error that `add` would, before anything is computed in vain."""
+        gone = not self.folder.exists()  # it is made again
+        if not gone and not os.access(self.folder, os.W_OK | os.X_OK):
+            reason = OSError(errno.EACCES, os.strerror(errno.EACCES))
+            raise _unusable("written", self.folder, reason)
 
     def read(self, keys: Sequence[str], paths: Array) -> tuple[NDArray[np.bool_], list[str]]:
         """Fill the rows of `paths` `[W, S, P, 6]` whose keys are kept: which, and what to tell.
@@ -133,16 +136,20 @@ class ForecastSet:
         known = np.zeros(len(keys), dtype=np.bool_)
         place_of = {key: place for place, key in enumerate(keys)}
         notes = []
-        for path in parts(self.folder):
-            try:
-                self._read_part(path, place_of, paths, known)
-            except DamagedPart as error:
-                notes.append(
-                    f"Store: {path} is left aside and its forecasts are computed again: {error}. "
-                    "`python -m sandbox.store gc` removes it."
-                )
-            if known.all():
-                break
+        seen: set[Path] = set()
+        # parts that are merged in the meantime are found under their new name
+        while not known.all() and (unseen := [p for p in parts(self.folder) if p not in seen]):
+            seen.update(unseen)
+            for path in unseen:
+                try:
+                    self._read_part(path, place_of, paths, known)
+                except DamagedPart as error:
+                    notes.append(
+                        f"Store: {path} is left aside and its forecasts are computed again: "
+                        f"{error}. `python -m sandbox.store gc` removes it."
+                    )
+                if known.all():
+                    break
         return known, notes
 
     def add(self, keys: Sequence[str], windows: Windows, paths: Array) -> None:
@@ -152,8 +159,23 @@ class ForecastSet:
         if (count, samples, horizon) != wanted or len(keys) != count:
             raise ValueError(f"paths {paths.shape} of {len(keys)} keys do not fit {wanted}")
         content = _encoded(_table(keys, windows, paths))
+        self._keep(_part_name(content), content)
+
+    def _keep(self, name: str | None, content: bytes) -> None:
+        """Write a file, in a folder that is made again if the removal of old sets took it away."""
         try:
-            _write(self.folder / f"{hashlib.sha256(content).hexdigest()}{PART}", content)
+            for left in reversed(range(TRIES)):
+                try:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    if not (self.folder / SETTINGS).exists():
+                        text = json.dumps(self._settings.record(), indent=2) + "\n"
+                        _write(self.folder / SETTINGS, text.encode())
+                    if name is not None:
+                        _write(self.folder / name, content)
+                    return
+                except FileNotFoundError:
+                    if not left:
+                        raise
         except OSError as error:
             raise _unusable("written", self.folder, error) from error
 
@@ -163,12 +185,13 @@ class ForecastSet:
         content = part_content(path)
         if content is None:
             return
-        part_keys = _column(content, "key").to_pylist()
+        file = _opened(content)
+        part_keys = _column(file, "key").to_pylist()
         pairs = [(row, place_of[key]) for row, key in enumerate(part_keys) if key in place_of]
         if not pairs:
             return
         rows, places = np.array(pairs).T
-        flat = _column(content, "paths").combine_chunks().flatten().to_numpy()
+        flat = _column(file, "paths").combine_chunks().flatten().to_numpy()
         if flat.size != len(part_keys) * paths[0].size:
             raise DamagedPart(f"it has {flat.size} numbers for {len(part_keys)} forecasts")
         paths[places] = flat.reshape(len(part_keys), *paths.shape[1:])[rows]
@@ -188,8 +211,11 @@ def is_draft(path: Path) -> bool:
 
 
 def parts(folder: Path) -> list[Path]:
+    """By name; none where the set has just been removed."""
     try:
         return sorted(path for path in folder.iterdir() if is_part(path))
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise _unusable("read", folder, error) from error
 
@@ -209,17 +235,47 @@ def part_content(path: Path) -> bytes | None:
 
 def part_table(content: bytes, columns: Sequence[str]) -> pa.Table:
     """Columns of a part."""
+    return _columns(_opened(content), columns)
+
+
+def write_part(folder: Path, table: pa.Table) -> Path:
+    """A table of forecasts as a part of a set."""
+    content = _encoded(table)
+    path = folder / _part_name(content)
     try:
-        return pq.read_table(pa.BufferReader(content), columns=list(columns))
+        _write(path, content)
+    except OSError as error:
+        raise _unusable("written", folder, error) from error
+    return path
+
+
+def _part_name(content: bytes) -> str:
+    return f"{hashlib.sha256(content).hexdigest()}{PART}"
+
+
+def _opened(content: bytes) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
-        raise DamagedPart(f"it is not a Parquet file of forecasts ({error})") from error
+        raise _no_forecasts(error) from error
 
 
-def _column(content: bytes, name: str) -> pa.ChunkedArray:
-    table = part_table(content, [name])
-    if table.column_names != [name]:
-        raise DamagedPart(f"it has no column {name}")
-    return table[name]
+def _columns(file: pq.ParquetFile, names: Sequence[str]) -> pa.Table:
+    """Faster than `pq.read_table`, which is made for a data set of many files."""
+    if missing := [name for name in names if name not in file.schema_arrow.names]:
+        raise DamagedPart(f"it has no column {missing[0]}")
+    try:
+        return file.read(columns=list(names), use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise _no_forecasts(error) from error
+
+
+def _column(file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
+    return _columns(file, [name])[name]
+
+
+def _no_forecasts(error: Exception) -> DamagedPart:
+    return DamagedPart(f"it is not a Parquet file of forecasts ({error})")
 
 
 def _table(keys: Sequence[str], windows: Windows, paths: Array) -> pa.Table:

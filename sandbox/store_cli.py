@@ -18,7 +18,7 @@ from sandbox.cli import guarded
 from sandbox.cli import parser as new_parser
 from sandbox.errors import ConfigError
 from sandbox.store import ForecastStore
-from sandbox.store_upkeep import SetSummary, leftovers, remove, summary
+from sandbox.store_upkeep import SetSummary, leftovers, merge, remove, small_parts, summary
 
 SHORT = 8  # digits of a set's name or a fingerprint that are shown, and enough to name a set
 SYMBOLS_SHOWN = 20
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="show one set in full")
     info.add_argument("set", metavar="SET", help="its name, or how the name begins")
     info.set_defaults(work=_info)
-    gc = commands.add_parser("gc", help="remove what no run needs")
+    gc = commands.add_parser("gc", help="remove what no run needs, and merge small parts")
     gc.add_argument(
         "--older-than",
         type=_days,
@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (ls, info, gc):
         command.add_argument(
             "--store", type=Path, default=Path("store"), metavar="DIR", help="(default: store)"
+        )
+        command.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
         )
     return made
 
@@ -135,6 +138,8 @@ def _gc(args: argparse.Namespace, console: Console) -> None:
     found = leftovers(store, now=time.time(), older_than_days=args.older_than)
     if not args.dry_run:
         remove(found)
+    small = small_parts(store)  # of what is left
+    merged = sum(map(len, small)) if args.dry_run else sum(map(merge, small))
     if found:
         table = Table(title="Would be removed" if args.dry_run else "Removed")
         table.add_column("File", overflow="fold")
@@ -147,6 +152,9 @@ def _gc(args: argparse.Namespace, console: Console) -> None:
     total = _size(sum(one.size_bytes for one in found))
     done = "Would remove" if args.dry_run else "Removed"
     _say(console, f"{done} {len(found)} files, {total}, from {args.store}.")
+    if merged:
+        done = "Would merge" if args.dry_run else "Merged"
+        _say(console, f"{done} {merged:,} small parts into {len(small):,}.")
 
 
 def _warn_of_damage(sets: Sequence[SetSummary], console: Console) -> None:

@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import backtrader as bt
+import numpy as np
 import pandas as pd
 
 from sandbox.errors import ConfigError, StrategyError
-from sandbox.feed import CandleFeed, Clock
+from sandbox.feed import CLOSE, NEVER, CandleFeed, Clock
 from sandbox.schedule import PERIODS, period_of
 
 if TYPE_CHECKING:
     from kronos import Forecast
 
-NEVER = -(2**63)  # ns; before any bar
 Allowed = Collection[str] | tuple[float, float]  # words, or the least and the most of a number
 
 
@@ -64,13 +64,14 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
     allowed: tuple[tuple[str, Allowed], ...] = ()  # of a parameter: words, or (least, most)
     cash_buffer = 0.01  # share of the portfolio's value that stays cash, for gaps and costs
 
-    _before_ns = _now_ns = NEVER
     _asked_due_ns = NEVER
     _is_due = False
 
     @property
     def now(self) -> pd.Timestamp:
         """The close time of the current bar, UTC."""
+        if self._desk.clock.now_ns is None:
+            raise StrategyError(f"{type(self).__name__} asked for the time before the first bar")
         return self._desk.clock.now
 
     @property
@@ -80,8 +81,9 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         Periods are the days, ISO weeks and months of UTC. Their first bar is that of whichever
         symbol trades first, so it may be one that other symbols lack.
         """
-        if self._asked_due_ns != self._now_ns:  # once a bar, however many symbols ask
-            self._asked_due_ns, self._is_due = self._now_ns, self._begins_a_period()
+        now_ns = self._desk.clock.now_ns
+        if now_ns is not None and self._asked_due_ns != now_ns:  # once a bar, whoever asks
+            self._asked_due_ns, self._is_due = now_ns, self._begins_a_period(now_ns)
         return self._is_due
 
     @property
@@ -97,10 +99,17 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         return self._desk.signal
 
     def forecasts(self) -> dict[CandleFeed, Forecast]:
-        """Of every symbol that is tradable and has a forecast now, in data order."""
+        """Of every symbol that is tradable and has a forecast now, in data order.
+
+        One with a price that is not a number is none.
+        """
         signal = self.signal
         asked = {data: signal.forecast(data) for data in self.tradable()}
-        return {data: forecast for data, forecast in asked.items() if forecast is not None}
+        return {
+            data: forecast
+            for data, forecast in asked.items()
+            if forecast is not None and np.isfinite(forecast.paths[..., : CLOSE + 1]).all()
+        }
 
     def tradable(self) -> list[CandleFeed]:
         """The symbols that have a bar now and whose indicators have warmed up, in data order."""
@@ -188,8 +197,8 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         desk: Desk = self.cerebro.desk
         return desk
 
-    def _begins_a_period(self) -> bool:
-        now_ns, before_ns, start_ns = self._now_ns, self._before_ns, self._desk.start.value
+    def _begins_a_period(self, now_ns: int) -> bool:
+        before_ns, start_ns = self._desk.clock.before_ns, self._desk.start.value
         if before_ns < start_ns:
             return now_ns >= start_ns
         rebalance = self.p.rebalance
@@ -230,14 +239,18 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
 
     def _clk_update(self) -> int:
         """Backtrader would ask every feed whether it moved; the clock knows that one did."""
-        self._before_ns, self._now_ns = self._now_ns, self._desk.clock.now_ns or 0
         self.forward()
         self.lines.datetime[0] = self._desk.clock.days
         return len(self)
 
     def _getminperstatus(self) -> int:
-        """Backtrader's warm-up state: without this, `next` would wait for the last symbol."""
-        self._minperstatus = -1 if self._now_ns >= self._desk.start.value else 1
+        """Backtrader's warm-up state: without this, `next` would wait for the last symbol.
+
+        0, on the first bar of the run, is its word for `nextstart`, which calls `next`.
+        """
+        clock, start = self._desk.clock, self._desk.start
+        begun = clock.before_ns >= start.value
+        self._minperstatus = -1 if begun else 0 if clock.at_or_after(start) else 1
         return self._minperstatus
 
 

@@ -114,9 +114,10 @@ def _import(path: Path) -> ModuleType:
 
 def _what_failed(path: Path, error: BaseException) -> str:
     """One line with the line of the file that is to blame."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+    own = str(path.absolute())  # what Python calls it, however it was named
+    if isinstance(error, SyntaxError) and error.filename == own:
         return f"{path}:{error.lineno}: {type(error).__name__}: {error.msg}"
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
     where = f"{path}:{lines[-1]}" if lines else str(path)
     text = " ".join(str(error).split())
     return f"{where}: {type(error).__name__}{f': {text}' if text else ''}"

@@ -7,7 +7,8 @@ proportion to
     expected return / volatility ** 2   (spread = "variance")
 
 with the volatility a year that the sampled paths imply at the end of the horizon: from the width
-of their 5-95 % band, as if they were normal, or from their variance. Paths without any spread,
+of their 5-95 % band, as if they were normal, or from their variance. How many bars make a year is
+told by how far apart they were and are forecast, since markets shut. Paths without any spread,
 such as a single sample, say nothing about it, and the name gets no weight. A weight is
 `max_weight` at most.
 
@@ -23,9 +24,11 @@ from collections.abc import Mapping
 from math import hypot, inf, sqrt
 from typing import TypeVar
 
-from sandbox import Forecast, Strategy
+from sandbox import CandleFeed, Forecast, Strategy
 
-SECS_PER_YEAR = 365.25 * 86_400
+DAYS_PER_YEAR = 365.25
+SECS_PER_DAY = 86_400
+BARS_SEEN = 90  # their spacing tells, and that of the forecast
 NORMAL_BAND = 3.2897  # width of a normal distribution's 5-95 % band, in standard deviations
 LEAST_VOL = 1e-6  # a year's: what is below is rounding
 POWER = {"width": 1, "variance": 2}
@@ -54,7 +57,7 @@ class UncertaintySized(Strategy):
             rising = {data: gain for data, gain in gains.items() if gain > 0}
             weights = sized(
                 rising,
-                {data: self.volatility(forecasts[data]) for data in rising},
+                {data: self.volatility(data, forecasts[data]) for data in rising},
                 power=POWER[self.p.spread],
                 max_weight=self.p.max_weight,
                 target_vol=self.p.target_vol_pct / 100,
@@ -63,13 +66,17 @@ class UncertaintySized(Strategy):
             unknown = [data for data in self.held() if data not in forecasts]
             self.order_target_weights(weights, keep=unknown)
 
-    def volatility(self, forecast: Forecast) -> float:
+    def volatility(self, data: CandleFeed, forecast: Forecast) -> float:
         """A year's, of one name, as its paths have it."""
         if self.p.spread == "width":
             spread = forecast.uncertainty() / NORMAL_BAND
         else:
             spread = float(forecast.returns().std())
-        return spread / sqrt((forecast.index[-1] - forecast.asof).total_seconds() / SECS_PER_YEAR)
+        past = min(len(data) - 1, BARS_SEEN)
+        days = data.datetime[0] - data.datetime[-past]
+        days += (forecast.index[-1] - forecast.asof).total_seconds() / SECS_PER_DAY
+        bars_per_year = DAYS_PER_YEAR * (past + forecast.horizon) / days
+        return spread * sqrt(bars_per_year / forecast.horizon)
 
 
 def sized(

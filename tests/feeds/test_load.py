@@ -328,7 +328,8 @@ def test_times_become_utc(table: MakeTable, dates: object, hour: int) -> None:
     [
         ["2024-01-01 09:00+00:00", "2024-01-02 09:00+00:00", "2024-01-03 09:00+08:00"],
         ["2024-01-01 09:00", "2024-01-02 09:00", "2024-01-03 09:00Z"],
-        ["2024-03-08 16:00-05:00", "2024-03-09 16:00-05:00", "2024-03-10 16:00-04:00"],
+        ["2024-03-08 16:00-05:00", "2024-03-09 16:00-05:00", "2024-03-10 16:00-03:00"],
+        ["2024-03-08 16:00-05:00", "2024-03-09 16:00-05:00", "2024-03-10 16:00"],
     ],
 )
 @pytest.mark.parametrize("repair", [False, True])
@@ -339,6 +340,25 @@ def test_mixed_zones_in_a_series_are_refused(
     with pytest.raises(TimeError, match=text) as caught:
         feeds.from_frames({"A": table(bars=3, date=dates)}, repair=repair)
     assert (caught.value.symbol, caught.value.row, caught.value.value) == ("A", 2, dates[2])
+
+
+def test_summer_time_is_one_zone(table: MakeTable) -> None:
+    dates = ["2024-03-08 16:00-05:00", "2024-03-11 16:00-04:00", "2024-11-04 16:00-05:00"]
+    index = feeds.from_frames({"A": table(bars=3, date=dates)})["A"].index
+    assert [f"{time:%m-%d %H:%M}" for time in index] == [
+        "03-08 21:00",
+        "03-11 20:00",
+        "11-04 21:00",
+    ]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_columns_may_be_parted_by_semicolons_or_tabs(
+    tmp_path: Path, table: MakeTable, mark: str
+) -> None:
+    table(bars=3).to_csv(tmp_path / "A.csv", index=False, sep=mark)
+    found = feeds.load(f"csv:{tmp_path}/A.csv")["A"]
+    pd.testing.assert_frame_equal(found, feeds.from_frames({"A": table(bars=3)})["A"])
 
 
 def test_mixed_zones_between_files_are_refused(tmp_path: Path, table: MakeTable) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import Future
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import pandas as pd
 import pytest
 
 import reports.report
+from reports import sheets
 from reports.body import command
+from reports.curves import all_charts
+from reports.folder import ReportError, read_run
 from reports.quant import sheet
 from reports.report import main
 from reports.sheets import sheet_files
@@ -157,7 +161,7 @@ def test_what_the_model_has_seen_is_said_first_and_the_table_split(run_folder, n
         ({"bars": 3}, "3 days of trading: nothing is brought to a year"),
         ({"benchmark": False}, "No benchmark: nothing here tells skill from a rising market."),
         ({"controls": False}, "No naive twins: nothing here tells the model from the strategy"),
-        ({"model": None}, "no model"),
+        ({"model": None}, "signal kronos, no model"),
         (
             {"model": {"name": "own", "fingerprint": "ab", "seen_until": None}},
             "How far the training data of model own run is not known",
@@ -259,6 +263,17 @@ def test_a_broken_table_is_told_in_one_line(run_folder, capsys, file, change, me
     assert not (folder / "report.html").exists()
 
 
+def test_a_record_that_lacks_a_part_is_told(run_folder, capsys):
+    folder = run_folder(bars=30)
+    record = json.loads((folder / "config.json").read_text())
+    del record["data"]
+    (folder / "config.json").write_text(json.dumps(record))
+    assert main([str(folder)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {folder} is not a run folder: config.json: lacks 'data'\n"
+    )
+
+
 def test_what_is_no_run_folder_is_told(tmp_path, capsys):
     assert main([str(tmp_path)]) == 1
     assert f"error: {tmp_path} is not a run folder: config.json: " in capsys.readouterr().err
@@ -295,4 +310,20 @@ def test_the_command_repeats_the_settings():
     assert command(config) == (
         "python -m sandbox.run strategies/topk.py 'my file.py' --data 'csv:*.csv' --repair "
         "--top-p 0.9 --no-controls --param k=3 topk.score=mean"
+    )
+
+
+def test_a_full_disk_under_a_sheet_is_told_without_its_number():
+    future = Future()
+    future.set_exception(OSError(28, "No space left on device"))
+    with pytest.raises(ReportError, match=r"^a tear sheet could not be drawn: No space left"):
+        sheets._finish(future)
+
+
+@pytest.mark.parametrize("hours", [1, 24])
+def test_drawdown_by_bar_is_told_apart_from_that_by_day(tmp_path, hours):
+    times = pd.date_range("2020-01-02", periods=60, freq=f"{hours}h", tz="UTC")
+    folder = write_run(tmp_path / "x", plan(["topk"]), times)
+    assert ("the table has the last value of each day" in all_charts(read_run(folder))) is (
+        hours == 1
     )

@@ -8,7 +8,7 @@ from reports.folder import read_run
 from reports.luck import Difference, interval
 from reports.metrics import all_figures
 from reports.verdicts import against_luck, all_verdicts, outcome
-from tests.reports.conftest import NAIVE, edit_csv
+from tests.reports.conftest import CASH, NAIVE, edit_csv
 
 
 def verdict(folder, name="topk"):
@@ -116,10 +116,27 @@ def test_without_rivals_it_is_said_that_there_are_none(run_folder):
 
 def test_three_bars_are_too_few_to_say(run_folder):
     found = verdict(run_folder(bars=3))
-    assert found["sentence"] == "Kronos in topk cannot be judged: it has no Sharpe ratio."
+    assert found["sentence"] == "Kronos in topk cannot be judged: 3 days of 20 that are needed."
+    assert found["benchmark_sentence"] == (
+        "Whether topk beat benchmark cannot be said: 3 days of 20 that are needed."
+    )
     assert found["against"]["benchmark"] == {
         "sharpe_difference": None, "low": None, "high": None, "share_above_zero": None,
     }  # fmt: skip
+
+
+def test_what_never_moved_is_said_to_be_so(run_folder):
+    folder = run_folder(bars=60)
+
+    def still(equity):
+        rows = equity["strategy"] == "topk"
+        return equity.assign(**{name: equity[name].mask(rows, CASH)
+                                for name in ("cash", "value", "gross_value")})  # fmt: skip
+
+    edit_csv(folder / "equity.csv", still)
+    found = verdict(folder)
+    assert found["sentence"] == "Kronos in topk cannot be judged: the value of topk never moved."
+    assert found["benchmark_sentence"].endswith("cannot be said: the value of topk never moved.")
 
 
 def seen_until(day):

@@ -26,7 +26,8 @@ def config(*options: str) -> RunConfig:
         ({"signal": "astrology"}, "--signal 'astrology': input should be 'kronos', 'momentum', "
          "'reversal', 'volatility', 'random' or 'random-walk'"),
         ({"costs": "mars"}, "--costs 'mars': input should be 'us', 'ph', 'cn', 'crypto' or 'none'"),
-        ({"start": "2024-01-02", "end": "2024-01-01"}, "end 2024-01-01 is before start 2024-01-02"),
+        ({"start": "2024-01-02", "end": "2024-01-01"},
+         "--end 2024-01-01 is before --start 2024-01-02"),
         ({"lokback": 90}, "--lokback: no such option; did you mean lookback?"),
     ],
 )  # fmt: skip
@@ -95,3 +96,7 @@ def test_a_parameter_is_written_as_name_and_value(text):
     args = argparse.Namespace(param=[text])
     with pytest.raises(ConfigError, match="write it as name=value"):
         config_of(args)
+
+
+def test_one_strategy_needs_no_list():
+    assert RunConfig.of(strategies="mine.py").strategies == ("mine.py",)

@@ -1,6 +1,8 @@
 """Work over the cores of a machine is the work done one after the other."""
 
+import multiprocessing
 import os
+import time
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -47,3 +49,23 @@ def test_a_worker_that_dies_is_told_not_waited_for(monkeypatch):
     monkeypatch.setattr(cores, "cores", lambda: 2)
     with pytest.raises(BrokenProcessPool):
         over_cores(lambda *_: os._exit(1), range(4), lambda *_: None)
+
+
+def test_an_error_ends_the_work_that_still_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+    begun, finished = tmp_path / "begun", tmp_path / "finished"
+
+    def slow_or_wrong(number, _):
+        if number == 0:
+            begun.touch()
+            time.sleep(3)
+            finished.touch()
+        while not begun.exists():
+            time.sleep(0.01)
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        over_cores(slow_or_wrong, range(6), lambda *_: None)
+    assert begun.exists()
+    assert not finished.exists()
+    assert not multiprocessing.active_children()

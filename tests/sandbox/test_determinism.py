@@ -46,7 +46,8 @@ def first(run):
 
 
 def _no_report(folder):
-    (folder / "metrics.json").write_text(json.dumps({"portfolios": {}, "verdicts": {}}))
+    figures = {"portfolios": {}, "verdicts": {}, "seen_until": None}
+    (folder / "metrics.json").write_text(json.dumps(figures))
 
 
 def test_the_same_command_gives_the_same_bytes(run, first):

@@ -12,7 +12,7 @@ from sandbox import Strategy
 from sandbox.broker import Account
 from sandbox.costs import CostModel
 from sandbox.engine import run_backtest
-from sandbox.errors import WindowError
+from sandbox.errors import StrategyError, WindowError
 from sandbox.feed import CandleFeed, Clock, times_ns
 
 
@@ -293,3 +293,50 @@ def test_a_clock_counts_distinct_times():
         at.append((clock.now, clock.before))
     assert at == [(days[0], None), (days[1], days[0]), (days[2], days[1])]
     assert bt.num2date(clock.days) == days[2].tz_localize(None).to_pydatetime()
+
+
+def test_the_time_is_not_known_before_the_first_bar(market, trade):
+    class Early(Strategy):
+        def __init__(self):
+            assert not self.due
+            _ = self.now
+
+    with pytest.raises(StrategyError, match=r"^Early asked for the time before the first bar$"):
+        trade(market("A", bars=5), Early)
+
+
+def test_timers_decide_from_the_start_on_and_know_what_is_due(market, trade):
+    told = []
+
+    class Timed(Strategy):
+        params = (("rebalance", "week"),)
+
+        def __init__(self):
+            self.add_timer(when=time(9))
+
+        def notify_timer(self, *args, **kwargs):
+            told.append((self.now, self.due))
+            if not self.position:
+                self.buy(size=1)
+
+    frames = market("A", bars=20)  # from Monday on
+    times = frames["A"].index
+    book = trade(frames, Timed, start=times[8])
+    assert told == [(now, nth in (0, 2, 7)) for nth, now in enumerate(times[8:])]
+    assert book.trades["time"].tolist() == [times[9]]
+
+
+def test_nextstart_is_called_on_the_first_bar_of_the_run(market, trade):
+    calls = []
+
+    class Starting(Strategy):
+        def nextstart(self):
+            calls.append(("nextstart", self.now))
+
+        def next(self):
+            calls.append(("next", self.now))
+
+    frames = market("A", bars=5)
+    times = frames["A"].index
+    trade(frames, Starting, start=times[2])
+    assert calls == [("nextstart", times[2]), ("next", times[3]), ("next", times[4])]

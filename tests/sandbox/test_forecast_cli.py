@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox.forecast import main
+from sandbox.forecast import _places, main
 
 pytestmark = pytest.mark.usefixtures("fake_model")
 
@@ -38,6 +38,22 @@ def test_symbols_are_escaped_in_pages_and_file_names(tmp_path):
     [page] = (tmp_path / "o").glob("*.html")
     assert page.name.startswith("A-script-")
     assert "A<script>" not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("price", "places"), [(209.9, 2), (40_000.0, 2), (9.5, 4), (0.1044, 5), (0.0000532, 9)]
+)
+def test_small_prices_are_shown_to_five_digits(price, places):
+    assert _places(price) == places
+
+
+def test_a_place_that_cannot_hold_charts_is_told(tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    assert main(["--symbol", "AAPL", "--out", str(tmp_path / "taken")]) == 1
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line == (
+        f"error: cannot write charts to {tmp_path}/taken: File exists; choose another --out"
+    )
 
 
 @pytest.mark.parametrize(

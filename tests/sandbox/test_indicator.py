@@ -75,6 +75,20 @@ def test_off_the_schedule_there_is_nothing(market, trade):
     assert shown == set(asofs)
 
 
+class WeeklyLines(Lines):
+    params = (("rebalance", "week"),)
+
+
+def test_the_schedule_is_the_strategy_s_own(market, trade):
+    frames = market("A", bars=30)
+    times = frames["A"].index
+    every_bar = kronos_book(frames)  # as another strategy of the run may want it
+    seen = seen_in(trade, frames, every_bar, WeeklyLines)
+    shown = {now for (now, _), (_, forecast) in seen.items() if forecast is not None}
+    assert shown == set(times[10::5])  # Mondays
+    assert shown == {now for (now, _), (figures, _) in seen.items() if not math.isnan(figures[0])}
+
+
 def test_a_symbol_without_a_bar_now_shows_nothing_and_keeps_its_past(market, trade):
     frames = market("AB", bars=20)
     gap = frames["B"].index[[14, 15]]

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from sandbox import job
+from sandbox.errors import RunFolderError
 from sandbox.run import main
 
 TOPK = str(job.ROOT / "strategies" / "topk.py")
@@ -38,10 +39,12 @@ def last_line(capsys) -> str:
         (["--param", "k=three"], 2, "--param k=three: a whole number is needed"),
         (["--lookback", "600"], 2, "--lookback 600: model fake sees 512 bars at most"),
         (["--start", "2021-02-01", "--end", "2021-01-01"], 2,
-         "end 2021-01-01 is before start 2021-02-01"),
+         "--end 2021-01-01 is before --start 2021-02-01"),
         (["--start", "2030-01-01", "--end", "2031-01-01"], 1,
          "no candles to trade from 2030-01-01 to 2031-01-01: sample has 2015-01-02 to 2024-12-31, "
          "set --start and --end"),
+        (["--start", "2021-01-04", "--end", "2021-01-04"], 1,
+         "one bar time from 2021-01-04 to 2021-01-04: two are needed"),
         (["--start", "2015-01-05", "--end", "2015-01-30"], 1,
          "no symbol has 90 bars of history by 2015-01-30: set a smaller --lookback or a later "
          "--end"),
@@ -64,8 +67,8 @@ def test_errors_are_one_line(capsys, options, status, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def next(:\n", "mine.py: SyntaxError: invalid syntax"),
-        ("import nothing_such\n", "mine.py: ModuleNotFoundError: No module named 'nothing_such'"),
+        ("def next(:\n", "mine.py:1: SyntaxError: invalid syntax"),
+        ("import nothing_such\n", "mine.py:1: ModuleNotFoundError: No module named 'nothing_such'"),
         ("x = 1\n", "mine.py: no class derived from sandbox.Strategy"),
         (ONE + ONE.replace("One", "Two").partition("\n")[2], "mine.py: 2 classes (One, Two) "),
     ],
@@ -96,7 +99,20 @@ def test_a_wrong_command_line_is_usage(capsys, options):
     with pytest.raises(SystemExit) as stop:
         main(options)
     assert stop.value.code == 2
-    assert "usage: python -m sandbox.run" in capsys.readouterr().err
+    assert "usage: python -m sandbox.run" in (told := capsys.readouterr().err)
+    assert len(told.splitlines()) == 2
+
+
+def test_a_misspelt_option_gets_the_nearest_name(capsys):
+    with pytest.raises(SystemExit):
+        main([TOPK, "--singal", "momentum"])
+    assert "--singal momentum; did you mean --signal?" in last_line(capsys)
+
+
+def test_a_report_that_fails_is_told_once(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(RunFolderError, match=f"^the report could not be written: {tmp_path} is "):
+        job.write_report(tmp_path)
 
 
 def command(*options: str) -> list[str]:

@@ -1,12 +1,15 @@
 """The main job from the command line, with a stand-in for the model."""
 
+import io
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from sandbox import job
-from sandbox.run import main
+from sandbox.run import _COLUMNS, _depth, main, show
 
 pytestmark = pytest.mark.usefixtures("fake_model", "own_folder")
 
@@ -14,7 +17,7 @@ TOPK, UNCERTAINTY = (str(job.ROOT / "strategies" / name) for name in ("topk.py",
 SHORT = ["--start", "2021-01-04", "--end", "2021-02-26", "--lookback", "20", "--samples", "4"]
 ALONE = ["--no-controls", "--no-benchmark"]
 NEVER = "from sandbox import Strategy\nclass Never(Strategy):\n    def next(self): pass\n"
-FIGURES = {"portfolios": {}, "verdicts": {}}
+FIGURES = {"seen_until": None, "portfolios": {}, "verdicts": {}}
 
 
 @pytest.fixture
@@ -177,6 +180,49 @@ def test_a_model_that_may_have_seen_the_candles_says_so(capsys, fake_model):
     assert "may have seen these candles up to then: figures are split" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_report")
+def test_orders_that_were_refused_are_told_with_the_reasons_there_are(capsys, tmp_path):
+    (tmp_path / "short.py").write_text(NEVER.replace("pass", "self.sell(size=1)"))
+    assert main(["short.py", *SHORT, *ALONE]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "short refused: too little cash, less than a lot, or a sale of what it did not hold" in told
+    )
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize(("cash", "told"), [("1e11", True), ("1e5", False)])
+def test_orders_that_the_volume_cap_spreads_over_many_bars_are_told(capsys, cash, told):
+    assert main([TOPK, *SHORT, *ALONE, "--signal", "momentum", "--cash", cash]) == 0
+    note = "a fill is at most 10 % of a bar's volume. What it wanted took many bars, or never came."
+    assert (note in capsys.readouterr().out) is told
+
+
+def test_the_table_shows_the_judged_days_first_and_no_figure_is_cut_at_80_columns():
+    figures = dict.fromkeys([key for _, key, _ in _COLUMNS], 12.5)
+    names = ("a-strategy-of-a-long-name", "a-strategy-of-a-long-name:random-walk")
+    portfolios = {
+        name: {"role": role, "whole": figures, "unseen": figures | {"sharpe": 3.25}}
+        for name, role in zip(names, ("strategy", "control"), strict=True)
+    }
+    metrics = {"seen_until": "2018-12-31", "portfolios": portfolios, "verdicts": {}}
+    run = job.Finished(folder=Path("x"), name="x", title="x on y", metrics=metrics, notes=())
+    text = io.StringIO()
+    show(run, Console(file=text, width=80))
+    told = text.getvalue()
+    assert told.startswith("x on y\n")
+    unseen, whole = told.index("After 2018-12-31, unseen"), told.index("Whole window, maybe seen")
+    assert unseen < told.index("3.25") < whole < told.rindex("12.50")
+    for heading, _, _ in _COLUMNS:
+        assert told.count(f" {heading}") == 2
+    assert "\N{HORIZONTAL ELLIPSIS}" not in told
+
+
+@pytest.mark.parametrize(("pct", "shown"), [(-0.04, "0.0 %"), (-0.06, "-0.1 %"), (0.0, "0.0 %")])
+def test_a_small_drawdown_is_no_minus_nothing(pct, shown):
+    assert _depth(pct) == shown
+
+
 def test_a_report_that_fails_leaves_no_run_folder(tmp_path, capsys, monkeypatch):
     def broken(_):
         raise OSError("disk full")
@@ -185,3 +231,20 @@ def test_a_report_that_fails_leaves_no_run_folder(tmp_path, capsys, monkeypatch)
     assert main([TOPK, *SHORT, *ALONE, "--out", "runs/x"]) == 1
     assert "OSError: disk full" in capsys.readouterr().err
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_symbol_that_is_halted_across_the_end_has_not_ended(tmp_path, market):
+    frames = market("AB", bars=40)
+    frames["B"] = frames["B"].drop(frames["B"].index[20:30])
+    for symbol, frame in frames.items():
+        frame.to_csv(tmp_path / f"{symbol}.csv", index_label="time")
+    halted, back = (f"{frames['A'].index[nth]:%Y-%m-%d}" for nth in (25, 35))
+    options = [str(job.ROOT / "strategies" / "benchmark.py"), "--data", "csv:*.csv", *ALONE,
+               "--start", "2023-01-09", "--lookback", "3", "--signal", "momentum"]  # fmt: skip
+    assert main([*options, "--end", halted, "--out", "one"]) == 0
+    assert main([*options, "--end", back, "--out", "two"]) == 0
+    one, two = (pd.read_csv(tmp_path / name / "trades.csv") for name in ("one", "two"))
+    assert set(one["symbol"]) == {"A", "B"}
+    assert set(one["side"]) == {"buy"}
+    pd.testing.assert_frame_equal(one, two)

@@ -3,12 +3,8 @@
 import errno
 import json
 import os
-import signal as signals
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import kronos
 from sandbox import signal as signal_module
 from sandbox import store as store_module
 from sandbox.errors import StoreError
@@ -281,103 +276,10 @@ def test_a_store_that_can_only_be_read_still_answers(store, monkeypatch):
     assert counts(book_of(store)) == (0, EVERY)
 
 
-RUN = """
-import sys, time
-from pathlib import Path
-from sandbox import signal
-from sandbox.store import ForecastStore
-from sandbox.windows import Sampling
-from tests.conftest import FakePredictor, make_checkpoint, make_market
-
-signal.WINDOWS_PER_PIECE = 8
-store, go, hang_after = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-
-class Slow(signal.LocalBackend):
-    def sample(self, windows, sampling, tell):
-        for nth, piece in enumerate(super().sample(windows, sampling, tell)):
-            if nth == hang_after:
-                print("hangs", flush=True)
-                time.sleep(600)
-            yield piece
-
-frames = make_market("AB", bars=30)
-source = signal.KronosSource(
-    make_checkpoint(), store=ForecastStore(store), backend=Slow(FakePredictor())
-)
-print("ready", flush=True)
-while not go.exists():
-    time.sleep(0.01)
-sampling = Sampling(lookback=10, horizon=3, samples=4)
-book = source.book(frames, sampling, frames["A"].index)
-drawn = hash(b"".join(book._paths(nth).tobytes() for nth in range(len(book))))
-print(book.computed + book.reused, drawn)
-"""
-
-
-def start(store, go, hang_after=-1):
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(store.folder), str(go), str(hang_after)],
-        cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": "0"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def test_two_runs_at_once_share_a_store(store, tmp_path):
-    go = tmp_path / "go"
-    runs = [start(store, go), start(store, go)]
-    for run in runs:
-        assert run.stdout.readline() == "ready\n", run.communicate()[1]
-    go.touch()
-    said = [run.communicate(timeout=60) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
-    assert said[0][0] == said[1][0]
-    assert said[0][0].startswith(f"{EVERY} ")
-    assert counts(book_of(store)) == (0, EVERY)
-    assert files(store, ".tmp") == []
-
-
-def test_a_run_killed_in_the_middle_is_gone_on_with(store, tmp_path):
-    go = tmp_path / "go"
-    go.touch()
-    run = start(store, go, hang_after=3)
-    assert run.stdout.readline() == "ready\n"
-    assert run.stdout.readline() == "hangs\n", run.communicate()[1]
-    run.send_signal(signals.SIGKILL)
-    run.communicate(timeout=60)
-    assert run.returncode == -signals.SIGKILL
-    book = book_of(store)
-    assert counts(book) == (EVERY - 24, 24)
-    assert np.array_equal(paths_of(book), paths_of(book_of(None)))
-
-
-WARM = """
-import sys
-from pathlib import Path
-import kronos
-from sandbox.naive import NAIVE, NaiveSource
-from sandbox.signal import KronosSource
-from sandbox.store import ForecastStore
-from sandbox.windows import Sampling
-from tests.conftest import make_market
-
-frames, sampling = make_market("AB", bars=30), Sampling(lookback=10, horizon=3, samples=4)
-asofs = frames["A"].index
-source = KronosSource(kronos.find("bundled"), store=ForecastStore(Path(sys.argv[1])))
-book = source.book(frames, sampling, asofs)
-for name in NAIVE:
-    len(NaiveSource(name).book(frames, sampling, asofs))
-print(book.computed, book.reused, {"torch", "huggingface_hub"} & set(sys.modules))
-"""
-
-
-def test_a_warm_run_and_a_naive_one_import_no_torch(store):
-    card = kronos.find("bundled")
-    stand_in = SimpleNamespace(
-        name="bundled", fingerprint=card.fingerprint, predictor=lambda **_: FakePredictor()
-    )
-    book_of(store, checkpoint=stand_in)
-    done = subprocess.run(
-        [sys.executable, "-c", WARM, str(store.folder)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.stdout == f"0 {EVERY} set()\n", done.stderr
+def test_a_store_that_cannot_be_written_is_told_before_the_model_is_asked(store, monkeypatch):
+    book_of(store, asofs=INDEX[:20])
+    monkeypatch.setattr(store_module.os, "access", lambda *_: False)
+    checkpoint = make_checkpoint()
+    with pytest.raises(StoreError, match=r"cannot be written at .* \(Permission denied\)"):
+        book_of(store, checkpoint=checkpoint)
+    assert checkpoint.asked == []

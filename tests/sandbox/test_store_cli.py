@@ -14,6 +14,7 @@ from sandbox import signal as signal_module
 from sandbox.signal import KronosSource
 from sandbox.store import ForecastStore
 from sandbox.store_cli import main
+from sandbox.store_upkeep import merge, small_parts
 from sandbox.windows import Sampling
 from tests.conftest import make_checkpoint, make_market
 
@@ -190,6 +191,36 @@ def test_gc_leaves_what_is_not_the_stores(store):
     assert main(["gc", "--older-than", "1"]) == 0
     assert all(path.exists() for path in mine)
     assert [path.name for path in folder.iterdir()] == ["mine.parquet"]
+
+
+def test_gc_merges_small_parts(store, capsys, monkeypatch):
+    monkeypatch.setattr(signal_module, "WINDOWS_PER_PIECE", 2)
+    _, folder = keep(store)
+    before = sorted(folder.iterdir())
+    assert main(["gc", "--dry-run"]) == 0
+    assert capsys.readouterr().out.endswith("Would merge 21 small parts into 1.\n")
+    assert sorted(folder.iterdir()) == before
+    small, *_ = folder.glob("*.parquet")
+    content = small.read_bytes()
+    assert main(["gc"]) == 0
+    assert capsys.readouterr().out.endswith("Merged 21 small parts into 1.\n")
+    [part] = folder.glob("*.parquet")
+    assert len(pq.read_table(part)) == 42
+    assert keep(store)[0] == 0
+    small.write_bytes(content)  # as after a kill before the small ones went
+    assert main(["gc"]) == 0
+    assert "its forecasts are in other parts" in capsys.readouterr().out
+    assert list(folder.glob("*.parquet")) == [part]
+
+
+def test_merging_leaves_damaged_parts_and_forgets_no_forecast(store, monkeypatch):
+    monkeypatch.setattr(signal_module, "WINDOWS_PER_PIECE", 2)
+    keep(store)
+    [group] = small_parts(store)
+    group[3].write_bytes(b"nothing")
+    assert merge(group) == 20
+    assert group[3].exists()
+    assert keep(store)[0] == 2
 
 
 def test_a_dry_run_removes_nothing(store, capsys):

@@ -1,6 +1,10 @@
 """What a strategy can see and do: now, no later; symbols with a bar; weights."""
 
+import math
+from types import SimpleNamespace
+
 import backtrader as bt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -307,15 +311,37 @@ def test_forecasts_are_those_of_tradable_symbols_that_have_one(candles, trade):
     class ByName:
         def forecast(self, data):
             assert data.has_bar
-            return None if data.symbol == "B" else data.symbol
+            return None if data.symbol == "B" else foreseen(data.symbol, 1.0)
 
     class Look(Strategy):
         def next(self):
-            seen.append([(data.symbol, f) for data, f in self.forecasts().items()])
+            seen.append([(data.symbol, f.symbol) for data, f in self.forecasts().items()])
 
     frames = {name: candles([FLAT] * 2, DAYS[:2]) for name in "AB"}
     trade(frames | {"C": candles([FLAT], DAYS[1:2])}, Look, signal=ByName())
     assert seen == [[("A", "A")], [("A", "A"), ("C", "C")]]
+
+
+def foreseen(symbol, price):
+    return SimpleNamespace(symbol=symbol, paths=np.full((2, 3, 6), price))
+
+
+def test_a_forecast_with_a_price_that_is_no_number_is_none(candles, trade):
+    seen = []
+
+    class Broken:
+        def forecast(self, data):
+            forecast = foreseen(data.symbol, 1.0)
+            if data.symbol != "C":
+                forecast.paths[1, 1, 3 if data.symbol == "B" else 4] = math.nan
+            return forecast
+
+    class Look(Strategy):
+        def next(self):
+            seen.append([data.symbol for data in self.forecasts()])
+
+    trade({name: candles([FLAT], DAYS[:1]) for name in "ABC"}, Look, signal=Broken())
+    assert seen == [["A", "C"]]  # of A only a volume is broken
 
 
 def test_a_symbol_is_found_by_its_name(candles, trade):

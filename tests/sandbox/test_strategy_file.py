@@ -169,3 +169,17 @@ def test_what_is_no_python_file_is_told(tmp_path):
 def test_our_own_files_load_with_their_defaults(name):
     cls = load_strategy(STRATEGIES / f"{name}.py")
     assert typed_params(cls, {})["rebalance"] in ("bar", "week")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\ny = 1 / 0\n", "mine.py:2: ZeroDivisionError: division by zero"),
+        ("x = 1\ndef f(:\n", "mine.py:2: SyntaxError: invalid syntax"),
+    ],
+)
+def test_the_line_to_blame_is_named_for_a_relative_path_too(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(text)
+    with pytest.raises(StrategyError, match=f"^{message}$"):
+        load_strategy("mine.py")

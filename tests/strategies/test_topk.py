@@ -212,3 +212,9 @@ def test_a_value_that_makes_no_sense_is_refused_before_the_first_bar(
     with pytest.raises(ConfigError) as error:
         trade(flat(1), TopK, signal=foretold([RISING]), params=params)
     assert str(error.value) == message
+
+
+def test_a_forecast_that_is_no_number_neither_ranks_nor_moves_a_name(holdings):
+    broken = FALLING | {"A": float("nan"), "E": [0.01, float("nan"), 0.05]}
+    for score in SCORES:  # A is held and stays, E is not bought; of B C and D, B is the worst
+        assert holdings([RISING, broken], score=score) == ["ABC", "ACD"]

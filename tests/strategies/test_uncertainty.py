@@ -1,8 +1,10 @@
 """Sizes from expected returns and spreads: on tables to reckon by hand, and as laws."""
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -59,6 +61,51 @@ def test_the_target_volatility_is_what_the_paths_imply(targets):
     vol = 0.01 / sqrt(WEEK)
     weights = targets({"A": around(0.02, 0.01)}, spread="variance", max_weight=1, target_vol_pct=5)
     assert weights == pytest.approx({"A": 0.05 / vol}, abs=1e-3)
+
+
+@pytest.mark.parametrize("bars_ahead", [1, 4, 5, 10])
+@pytest.mark.parametrize("weekday", range(5))
+def test_a_year_has_as_many_bars_whatever_weekend_the_horizon_spans(
+    candles, trade, forecast, bars_ahead, weekday
+):
+    seen = []
+
+    class Asking(UncertaintySized):
+        def next(self):
+            paths = [[0.0] * bars_ahead, [0.02] * bars_ahead]
+            seen.append(self.volatility(self.data, forecast(paths, asof=self.data.asof)))
+
+    frame = candles([FLAT] * 300, "2023-01-02")
+    start = frame.index[290 + weekday]
+    trade({"A": frame}, Asking, start=start, end=start, params={"spread": "variance"})
+    assert seen == [pytest.approx(0.01 * sqrt(365.25 * 5 / 7 / bars_ahead), rel=0.01)]
+
+
+def test_a_market_that_shuts_overnight_has_fewer_bars_a_year(candles, trade, forecast):
+    seen = []
+
+    class Asking(UncertaintySized):
+        def next(self):
+            paths = forecast([[0.0] * 2, [0.02] * 2], asof=self.data.asof)
+            hours = pd.DatetimeIndex([self.data.asof + pd.Timedelta(hours=h) for h in (1, 2)])
+            seen.append(self.volatility(self.data, replace(paths, index=hours)))
+
+    days = pd.bdate_range("2023-01-02", periods=60, tz="UTC")
+    times = [day + pd.Timedelta(hours=hour) for day in days for hour in range(14, 21)]
+    frame = candles([FLAT] * len(times), [f"{time:%Y-%m-%d}" for time in times])
+    frame.index = pd.DatetimeIndex(times)
+    start = times[-4]
+    trade({"A": frame}, Asking, start=start, end=start, params={"spread": "variance"})
+    # about 7 bars a day on 5 days a week; by the clock alone there would be 8766
+    assert seen == [pytest.approx(0.01 * sqrt(365.25 * 7 * 5 / 7 / 2), rel=0.1)]
+
+
+def test_a_forecast_that_is_no_number_leaves_the_name_alone(candles, trade, foretold, fills):
+    frames = {s: candles([FLAT] * 10, "2024-01-01") for s in "AB"}
+    weeks = [{"A": around(0.02, 0.01)}, {"A": float("nan"), "B": around(0.02, 0.01)}]
+    params = {"max_weight": 0.5, "target_vol_pct": 500}
+    book = trade(frames, UncertaintySized, signal=foretold(weeks), params=params)
+    assert [fill[:3] for fill in fills(book)] == [("02", "A", "buy"), ("09", "B", "buy")]
 
 
 def test_the_width_is_that_of_a_normal_distribution(forecast, targets):
