@@ -232,13 +232,19 @@ def warm() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         save_random_mini(folder / "mini")
-        every = ("--param", "rebalance=bar", "--store", str(folder / "store"))
-        options = (*MAIN_JOB, "--model", str(folder / "mini"), *every)
-        cold, parts = sandbox(*options, folder=folder)
-        warm, warm_parts = sandbox(*options, "--param", "k=2", folder=folder)
+        every = (
+            "--model", str(folder / "mini"), "--param", "rebalance=bar",
+            "--store", str(folder / "store"),
+        )  # fmt: skip
+        alone = (MAIN_JOB[0], "--no-controls", *every)
+        cold, parts = sandbox(*alone, folder=folder)
+        again, again_parts = sandbox(*alone, "--param", "k=2", folder=folder)
+        whole, whole_parts = sandbox(*MAIN_JOB, *every, folder=folder)
     print(
-        f"warm: mini size, every bar: {cold:.1f} s ({parts}), then {warm:.1f} s ({warm_parts}): "
-        f"{cold / warm:.1f}x (aim 20x)"
+        f"warm: mini size, every bar: {cold:.1f} s ({parts}), then {again:.1f} s "
+        f"({again_parts}) with other rules: {cold / again:.1f}x (aim 20x)\n"
+        f"      with a second strategy and all controls {whole:.1f} s ({whole_parts}), which "
+        f"would have been {(parts['forecasts'] + whole) / whole:.1f}x"
     )
 
 

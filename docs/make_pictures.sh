@@ -9,5 +9,5 @@ trap 'rm -rf "$work"' EXIT
 timeout 60 chromium --headless --no-sandbox --disable-gpu --hide-scrollbars \
   --user-data-dir="$work/profile" --window-size=900,1120 --screenshot=docs/report.png \
   "file://$(realpath "$run")/report.html"
-python -m sandbox.forecast --symbol AAPL --asof 2024-06-28 --samples 100 --out "$work"
+python -m sandbox.forecast --symbol AAPL --asof 2024-06-28 --horizon 20 --samples 100 --out "$work"
 cp "$work"/AAPL-*.png docs/forecast.png
