@@ -16,7 +16,6 @@ from reports.folder import PARTS, Run
 from reports.quant import FEWEST_DAYS, daily_returns, days_per_year, growth, ratios
 
 Figures = dict[str, Any]  # name with its unit -> number, or None
-SPANS = ("whole", "seen", "unseen")
 
 
 def all_figures(run: Run) -> dict[str, Any]:

@@ -14,12 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feeds import COLUMNS
+from kronos.forecast import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME
+from sandbox.feed import bar_times
 
 BARS_AFTER_CUT = 5
 LEAST_MOVE, MOST_MOVE = 0.2, 0.4  # of the log price, a bar: more than markets do in one
-OPEN, HIGH, LOW, CLOSE, VOLUME, AMOUNT = range(len(COLUMNS))
-
-Times = NDArray[np.int64]  # nanoseconds since 1970, UTC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +61,6 @@ def altered_future(
     }
 
 
-def bar_times(frames: Mapping[str, pd.DataFrame]) -> pd.DatetimeIndex:
-    """The bar times of all symbols, oldest first."""
-    times = np.unique(np.concatenate([_ns(frame.index) for frame in frames.values()]))
-    return pd.DatetimeIndex(times, tz="UTC")
-
-
 def _times_ahead(
     frames: Mapping[str, pd.DataFrame], cut: pd.Timestamp, skipped_bars: int
 ) -> pd.DatetimeIndex:
@@ -92,7 +85,7 @@ def _joined(
     assert isinstance(frame.index, pd.DatetimeIndex)
     known = int(frame.index.searchsorted(cut, side="right"))
     later = frame.index[known:]
-    rows = known + np.flatnonzero(np.isin(_ns(later), _ns(ahead)))
+    rows = known + np.flatnonzero(later.isin(ahead))
     times = frame.index[rows]
     if not len(rows) and len(later):
         rows = known + np.arange(min(len(later), len(ahead)))
@@ -119,8 +112,3 @@ def _moved(candles: NDArray[np.float64], move: float) -> NDArray[np.float64]:
     moved[:, HIGH] = np.maximum(moved[:, HIGH], moved_body.max(axis=1))  # against rounding
     moved[:, LOW] = np.minimum(moved[:, LOW], moved_body.min(axis=1))
     return moved
-
-
-def _ns(index: pd.Index) -> Times:
-    assert isinstance(index, pd.DatetimeIndex)
-    return index.as_unit("ns").asi8

@@ -17,9 +17,10 @@ from typing import Any
 
 import backtrader as bt
 
-from sandbox.costs import LIQUIDITY_BARS, CostModel, Liquidity, Terms
+from kronos.forecast import CLOSE, VOLUME
+from sandbox.costs import BPS, LIQUIDITY_BARS, CostModel, Liquidity, Terms
 from sandbox.errors import StrategyError
-from sandbox.feed import CLOSE, VOLUME, CandleFeed, Clock
+from sandbox.feed import CandleFeed, Clock
 from sandbox.ledger import Decision, Fill, Holding, Ledger
 from sandbox.orders import TRIGGERED, check_begun, check_order, kind_of, turn, worst_price
 
@@ -61,7 +62,7 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         broker = cls(cash=account.cash)
         costs = account.costs
         broker.setcommission(  # for strategies that ask; fills do not
-            commission=costs.commission_bps * 1e-4,
+            commission=costs.commission_bps * BPS,
             commtype=bt.CommInfoBase.COMM_PERC,
             stocklike=True,
         )

@@ -50,6 +50,21 @@ def option(target: argparse._ActionsContainer, name: str, help_text: str, **kind
     target.add_argument(flag, dest=name, default=_UNSET, help=help_text + shown, **kind)
 
 
+def add_strategy_files(target: argparse._ActionsContainer) -> None:
+    target.add_argument(
+        "strategies", nargs="*", metavar="STRATEGY.py", help="files with one sandbox.Strategy each"
+    )
+
+
+def add_run_options(target: argparse._ActionsContainer) -> None:
+    """What decides a backtest: strategy, data, window, model, account and costs."""
+    _add_strategy_options(target)
+    add_data_options(target)
+    _add_window_options(target)
+    add_model_options(target)
+    _add_cost_options(target)
+
+
 def add_data_options(target: argparse._ActionsContainer) -> None:
     group = target.add_argument_group("data")
     option(
@@ -59,7 +74,7 @@ def add_data_options(target: argparse._ActionsContainer) -> None:
     option(group, "repair", "mend bad candles instead of refusing them", action="store_true")
 
 
-def add_window_options(target: argparse._ActionsContainer) -> None:
+def _add_window_options(target: argparse._ActionsContainer) -> None:
     group = target.add_argument_group("window")
     option(group, "start", "first session traded", type=a_date, metavar="DATE")
     option(group, "end", "last session traded", type=a_date, metavar="DATE")
@@ -81,7 +96,7 @@ def add_model_options(parent: argparse._ActionsContainer) -> None:
     option(target, "store", "folder that keeps forecasts; none keeps none", metavar="DIR")
 
 
-def add_strategy_options(parent: argparse._ActionsContainer) -> None:
+def _add_strategy_options(parent: argparse._ActionsContainer) -> None:
     target = parent.add_argument_group("strategy")
     target.add_argument(
         "--param", action="extend", nargs="+", default=[], metavar="K=V",
@@ -96,7 +111,7 @@ def add_strategy_options(parent: argparse._ActionsContainer) -> None:
     )  # fmt: skip
 
 
-def add_cost_options(parent: argparse._ActionsContainer) -> None:
+def _add_cost_options(parent: argparse._ActionsContainer) -> None:
     target = parent.add_argument_group("account and costs (default: those of the data's market)")
     option(target, "cash", "at the start, in quote currency", type=float)
     option(target, "costs", f"a market's: {', '.join(get_args(CostsName))}", metavar="NAME")

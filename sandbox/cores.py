@@ -17,9 +17,10 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from functools import partial
 from typing import Any, TypeVar
 
+from sandbox.progress import Progress
+
 Piece = TypeVar("Piece")
 Done = TypeVar("Done")
-Progress = Callable[[int, int], None]  # steps done, steps in all
 Work = Callable[[Piece, Progress], Done]
 
 SECS_BETWEEN_LOOKS = 0.1

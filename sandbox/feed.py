@@ -7,7 +7,7 @@ a feed puts a bar on its lines only once that bar has closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import backtrader as bt
@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from feeds import COLUMNS
+from kronos.forecast import CLOSE, VOLUME
 
 NS_PER_DAY = 86_400 * 10**9
 UNIX_EPOCH_DAY = 719_163  # 1970-01-01 in Backtrader's count of days
-OPEN, CLOSE, VOLUME = (COLUMNS.index(name) for name in ("open", "close", "volume"))
 NAN = float("nan")
 NEVER = -(2**63)  # ns; before any bar
 
@@ -162,6 +162,12 @@ def times_ns(frame: pd.DataFrame) -> np.ndarray:
     index = frame.index
     assert isinstance(index, pd.DatetimeIndex)
     return index.as_unit("ns").asi8
+
+
+def bar_times(frames: Mapping[str, pd.DataFrame]) -> pd.DatetimeIndex:
+    """The bar times of all symbols, oldest first."""
+    times = np.unique(np.concatenate([times_ns(frame) for frame in frames.values()]))
+    return pd.DatetimeIndex(times, tz="UTC")
 
 
 def _values(frame: pd.DataFrame) -> np.ndarray:

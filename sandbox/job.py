@@ -23,15 +23,16 @@ from sandbox.broker import Account
 from sandbox.config import NO_STORE, RunConfig
 from sandbox.costs import cost_model
 from sandbox.errors import ConfigError, RunFolderError, WindowError
-from sandbox.feed import times_ns
+from sandbox.feed import bar_times
 from sandbox.naive import NAIVE, NaiveSource
 from sandbox.portfolios import BENCHMARK, Loaded, Market, Trading, planned, trade
 from sandbox.presets import preset_params
+from sandbox.progress import Progress
 from sandbox.record import notes, record
 from sandbox.run_folder import run_folder, safe_name
 from sandbox.schedule import due_times
 from sandbox.sessions import ExchangeCalendar
-from sandbox.signal import ForecastBook, KronosSource, Progress, SignalSource
+from sandbox.signal import ForecastBook, KronosSource, SignalSource
 from sandbox.store import ForecastStore
 from sandbox.strategy import Strategy
 from sandbox.strategy_file import load_strategy, params_for
@@ -73,9 +74,8 @@ class Prepared:
 
     def asofs(self) -> pd.DatetimeIndex:
         """The bar times at which some strategy asks for forecasts."""
-        frames = self.candles.frames.values()
-        times = np.unique(np.concatenate([times_ns(frame) for frame in frames]))
-        traded = times[(times >= self.start.value) & (times <= self.end.value)]
+        times = bar_times(self.candles.frames)
+        traded = times[(times >= self.start) & (times <= self.end)].asi8
         due = [due_times(traded, str(loaded.params["rebalance"])) for loaded in self.strategies]
         return pd.DatetimeIndex(np.unique(np.concatenate(due)), tz="UTC")
 
@@ -202,9 +202,7 @@ def _benchmark(config: RunConfig, candles: Candles) -> Loaded | None:
 
 def _window(candles: Candles, config: RunConfig) -> tuple[pd.Timestamp, pd.Timestamp]:
     """The first and last bar time that the run trades."""
-    times = candles.frames[candles.symbols[0]].index
-    for frame in candles.frames.values():
-        times = times.union(frame.index)
+    times = bar_times(candles.frames)
     first, last = pd.Timestamp(config.start, tz="UTC"), pd.Timestamp(config.end, tz="UTC")
     inside = times[(times >= first) & (times < last + pd.Timedelta(days=1))]
     if len(inside) == 1:

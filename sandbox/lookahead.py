@@ -30,7 +30,8 @@ import pandas as pd
 from sandbox.altered import ALTERATIONS, altered_future
 from sandbox.engine import WARMUP_BARS
 from sandbox.errors import ConfigError, StrategyError, WindowError
-from sandbox.rerun import Frames, Outcome, Progress, Trial, first_difference
+from sandbox.progress import Progress
+from sandbox.rerun import Frames, Outcome, Trial, first_difference
 
 if TYPE_CHECKING:
     from sandbox.broker import Account

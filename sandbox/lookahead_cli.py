@@ -10,25 +10,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from sandbox.cli import (
-    add_cost_options,
-    add_data_options,
-    add_model_options,
-    add_strategy_options,
-    add_window_options,
-    config_of,
-    guarded,
-)
+from sandbox.cli import add_run_options, add_strategy_files, config_of, guarded
 from sandbox.cli import parser as new_parser
 from sandbox.lookahead import CUTS, Difference, Proof, prove
-from sandbox.progress import progress_bar
+from sandbox.progress import Progress, progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sandbox.job import Prepared
     from sandbox.portfolios import Loaded
-    from sandbox.rerun import Progress
 
 DECISIONS_SHOWN = 5
 
@@ -56,18 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         "Prove that strategies do not look ahead: run them again with the future altered and with "
         "other amounts of history, and compare every decision.",
     )
-    made.add_argument(
-        "strategies", nargs="*", metavar="STRATEGY.py", help="files with one sandbox.Strategy each"
-    )
+    add_strategy_files(made)
     made.add_argument(
         "--cuts", type=int, default=CUTS, metavar="N",
         help=f"bars after which the future is altered (default: {CUTS})",
     )  # fmt: skip
-    add_strategy_options(made)
-    add_data_options(made)
-    add_window_options(made)
-    add_model_options(made)
-    add_cost_options(made)
+    add_run_options(made)
     return made
 
 

@@ -27,7 +27,8 @@ import pandas as pd
 from kronos.draws import uniforms
 from kronos.forecast import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME
 from sandbox.errors import ConfigError
-from sandbox.signal import ForecastBook, Progress
+from sandbox.progress import Progress
+from sandbox.signal import ForecastBook
 from sandbox.windows import Array, Calendar, Sampling, Windows
 
 LEAST_SCORE = -0.9  # simple return over the horizon

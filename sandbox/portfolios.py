@@ -16,10 +16,11 @@ import pandas as pd
 from kronos import Forecast
 from sandbox.broker import Account
 from sandbox.config import Param
-from sandbox.cores import Progress, over_cores
+from sandbox.cores import over_cores
 from sandbox.engine import Backtest, run_backtest
 from sandbox.errors import SandboxError, StrategyError
 from sandbox.feed import CandleFeed
+from sandbox.progress import Progress
 from sandbox.signal import ForecastBook
 from sandbox.strategy import Strategy
 from sandbox.strategy_file import load_strategy

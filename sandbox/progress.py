@@ -9,13 +9,15 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 from rich.text import Text
+
+Progress = Callable[[int, int], None]  # done, in all
 
 
 class _Rate(ProgressColumn):
@@ -31,7 +33,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(label: str, unit: str) -> Iterator[Progress]:
     """A callback of (done, total) that moves the bar."""
     columns = (
         TextColumn("{task.description}"),
@@ -40,6 +42,6 @@ def progress_bar(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         _Rate(unit),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with RichProgress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from sandbox.altered import bar_times
 from sandbox.engine import WARMUP_BARS, run_backtest
 from sandbox.errors import SandboxError, StrategyError
-from sandbox.feed import CandleFeed
+from sandbox.feed import CandleFeed, bar_times
+from sandbox.progress import Progress
 from sandbox.schedule import due_times
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from sandbox.windows import Sampling
 
 Frames = Mapping[str, pd.DataFrame]
-Progress = Callable[[int, int], None]  # done, in all
 
 
 class Decision(NamedTuple):

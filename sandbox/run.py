@@ -12,16 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.cli import (
-    add_cost_options,
-    add_data_options,
-    add_model_options,
-    add_strategy_options,
-    add_window_options,
-    config_of,
-    guarded,
-    option,
-)
+from sandbox.cli import add_run_options, add_strategy_files, config_of, guarded, option
 from sandbox.cli import parser as new_parser
 from sandbox.progress import progress_bar
 
@@ -51,18 +42,12 @@ def _parser() -> argparse.ArgumentParser:
         "signals, and write a report.",
         "STRATEGY.py [STRATEGY.py ...] [options]; --help lists them",
     )
-    made.add_argument(
-        "strategies", nargs="*", metavar="STRATEGY.py", help="files with one sandbox.Strategy each"
-    )
+    add_strategy_files(made)
     made.add_argument(
         "--out", type=Path, metavar="DIR",
         help="the run folder; an older run there is replaced (default: runs/STRATEGY-DATA)",
     )  # fmt: skip
-    add_strategy_options(made)
-    add_data_options(made)
-    add_window_options(made)
-    add_model_options(made)
-    add_cost_options(made)
+    add_run_options(made)
     compared = made.add_argument_group("compared with")
     option(compared, "benchmark", "one symbol to hold (default: all in equal parts)", metavar="S")
     compared.add_argument(

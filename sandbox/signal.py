@@ -18,13 +18,13 @@ from kronos import Checkpoint, Forecast
 from kronos.forecast import COLUMNS
 from sandbox.errors import WindowError
 from sandbox.feed import CandleFeed
+from sandbox.progress import Progress
 from sandbox.store import ForecastSet, ForecastStore, Settings
 from sandbox.windows import Array, Calendar, Sampling, Windows
 
 WINDOWS_PER_PIECE = 1024  # what a killed run loses at most; forecasts do not depend on it
 PIECE_BYTES = 256 << 20  # of paths; long horizons and many samples make pieces of fewer windows
 
-Progress = Callable[[int, int], None]  # forecasts done, forecasts in all
 Tell = Callable[[int], None]  # forecasts just done
 
 

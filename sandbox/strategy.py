@@ -23,8 +23,9 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
+from kronos.forecast import CLOSE
 from sandbox.errors import ConfigError, StrategyError
-from sandbox.feed import CLOSE, NEVER, CandleFeed, Clock
+from sandbox.feed import NEVER, CandleFeed, Clock
 from sandbox.schedule import PERIODS, period_of
 
 if TYPE_CHECKING:
