@@ -141,7 +141,8 @@ def _figures(run: Run, metrics: Mapping[str, Any]) -> str:
         for span, heading in headings.items()
     ]
     return figures_table(groups) + (
-        '<p class="soft">Net: after commission, slippage and impact. Ratios and drawdown are '
+        '<p class="soft">Net: after commission, slippage and impact. Before costs: the '
+        "same fills at their prices before costs; money saved stays cash. Ratios and drawdown are "
         f"quantstats', on daily returns against a rate of 0, a year of {metrics['bars_per_year']} "
         "days. Hit rate: days with a gain among days on which the value moved. Exposure: share of "
         "the value that is not cash. Turnover of 100 % a year sells the average portfolio once and "
