@@ -139,17 +139,28 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_no_folder(tmp_path):
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def heeds_ctrl_c() -> None:
+    """Also where these tests run in the background, whose jobs a shell has ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_no_half_folder_and_keeps_the_forecasts(tmp_path):
     """The real model on five years of daily forecasts, stopped once some are in the store."""
     options = command("--samples", "2", "--param", "rebalance=bar", "--no-controls")
-    run = subprocess.Popen(options, env=environment(), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("store/*/*.parquet")):
-        assert run.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    run.send_signal(signal.SIGINT)
-    _, error = run.communicate(timeout=60)
+    run = subprocess.Popen(
+        options, env=environment(), preexec_fn=heeds_ctrl_c, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("store/*/*.parquet")):
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        _, error = run.communicate(timeout=60)
+    finally:
+        run.kill()
+        run.communicate()
     assert run.returncode == 1
     assert error.strip().splitlines()[-1].startswith("error: interrupted")
     assert "Traceback" not in error
