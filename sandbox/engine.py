@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import backtrader as bt
+import numpy as np
 import pandas as pd
 
+from feeds import opening_times
 from sandbox.broker import Account, CostedBroker
-from sandbox.errors import WindowError
-from sandbox.feed import CandleFeed, Clock, times_ns
+from sandbox.errors import StrategyError, WindowError
+from sandbox.feed import NO_RESAMPLING, CandleFeed, Clock, times_ns
 from sandbox.ledger import Ledger
 from sandbox.strategy import Desk, Signal, Strategy
 
@@ -41,6 +43,11 @@ class _Cerebro(bt.Cerebro):  # type: ignore[misc]
     desk: Desk
     close_bar: Callable[[], None]
 
+    def _refuse_data(self, *_: Any, **__: Any) -> None:
+        raise StrategyError(NO_RESAMPLING)
+
+    resampledata = replaydata = chaindata = rolloverdata = _refuse_data
+
     def _runnext(self, runstrats: list[Strategy]) -> None:
         """Bars close, orders of before are filled in them, the strategy decides."""
         for strategy in runstrats:  # many call next() from it, to get past late starters
@@ -64,6 +71,7 @@ def run_backtest(
     start: pd.Timestamp,
     end: pd.Timestamp,
     account: Account,
+    opens: Mapping[str, np.ndarray] | None = None,
     signal: Signal | None = None,
     params: Mapping[str, Any] | None = None,
     warmup_bars: int = WARMUP_BARS,
@@ -71,15 +79,25 @@ def run_backtest(
 ) -> Backtest:
     """Trade `frames` from `start` to `end`, both inclusive bar times, UTC.
 
+    `opens` are the opening times of each symbol's bars, `[n]` in ns since 1970, by default those
+    that the spacing of its bars tells: an order fills only in a bar that opens at its decision or
+    later.
+
     `on_bar` is told after each bar time how many are done, of how many.
     """
-    cut = _cut(frames, start, end, warmup_bars)
-    clock = Clock(times_ns(frame) for frame in cut.values())
+    rows = _rows(frames, start, end, warmup_bars)
+    cut = {symbol: frames[symbol].iloc[rows[symbol]] for symbol in rows}
+    times = [times_ns(frame) for frame in cut.values()]
+    clock = Clock(times)
+    all_times_ns = np.unique(np.concatenate(times))
     ledger = Ledger(name, account.cash)
-    feeds = {
-        symbol: CandleFeed.of(frame, clock, last_bar=frames[symbol].index[-1])
-        for symbol, frame in cut.items()
-    }
+    feeds = {}
+    for symbol, frame in cut.items():
+        opens_ns = _opens_ns(frames[symbol], (opens or {}).get(symbol))[rows[symbol]]
+        feeds[symbol] = CandleFeed.of(
+            frame, clock, opens_ns=opens_ns, last_bar=frames[symbol].index[-1],
+            overlaps=_overlap(opens_ns, times_ns(frame), all_times_ns),
+        )  # fmt: skip
     broker = CostedBroker.of(account, clock, ledger, feeds.values())
     bars = clock.bars_from(start)
 
@@ -111,15 +129,27 @@ def _do_nothing() -> None:
     """Before the start of the run nothing is decided."""
 
 
-def _cut(
+def _rows(
     frames: Mapping[str, pd.DataFrame], start: pd.Timestamp, end: pd.Timestamp, warmup_bars: int
-) -> dict[str, pd.DataFrame]:
-    """Each symbol from `warmup_bars` before the start to the end; symbols without a bar go."""
-    cut = {}
+) -> dict[str, slice]:
+    """Each symbol's from `warmup_bars` before the start to the end; symbols without a bar go."""
+    rows = {}
     for symbol, frame in frames.items():
         first, last = frame.index.searchsorted(start), frame.index.searchsorted(end, side="right")
         if last > first:
-            cut[symbol] = frame.iloc[max(0, first - warmup_bars) : last]
-    if not cut:
+            rows[symbol] = slice(max(0, first - warmup_bars), last)
+    if not rows:
         raise WindowError(f"no candles between {start:%Y-%m-%d} and {end:%Y-%m-%d}")
-    return cut
+    return rows
+
+
+def _opens_ns(frame: pd.DataFrame, given: np.ndarray | None) -> np.ndarray:
+    """By the spacing of all of a symbol's bars where none are given: a part could look shorter."""
+    return opening_times(pd.DatetimeIndex(frame.index)) if given is None else given
+
+
+def _overlap(opens_ns: np.ndarray, closes_ns: np.ndarray, times_ns: np.ndarray) -> bool:
+    """Whether some bar of a symbol is open at one of the run's bar times."""
+    after_open = times_ns.searchsorted(opens_ns, side="right")
+    before_close = times_ns.searchsorted(closes_ns, side="left")
+    return bool((after_open < before_close).any())
