@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import backtrader as bt
+import numpy as np
 import pandas as pd
 
 from sandbox.broker import Account, CostedBroker
@@ -64,6 +65,7 @@ def run_backtest(
     start: pd.Timestamp,
     end: pd.Timestamp,
     account: Account,
+    opens: Mapping[str, np.ndarray] | None = None,
     signal: Signal | None = None,
     params: Mapping[str, Any] | None = None,
     warmup_bars: int = WARMUP_BARS,
@@ -71,6 +73,7 @@ def run_backtest(
 ) -> Backtest:
     """Trade `frames` from `start` to `end`, both inclusive bar times, UTC.
 
+    `opens`: per symbol when each bar opened, as `feeds.Candles.opens`.
     `on_bar` is told after each bar time how many are done, of how many.
     """
     cut = _cut(frames, start, end, warmup_bars)
