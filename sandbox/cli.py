@@ -71,6 +71,10 @@ def add_data_options(target: argparse._ActionsContainer) -> None:
         group, "data", "sample, sample:ph, sample:AAPL,NVDA, csv:FILES, parquet:FILES",
         metavar="SPEC",
     )  # fmt: skip
+    option(
+        group, "stamps", "what the times in files are: when a bar opened or when it closed "
+        "(default: as recognised; dates are whole days)", metavar="open|close",
+    )  # fmt: skip
     option(group, "repair", "mend bad candles instead of refusing them", action="store_true")
 
 
@@ -89,7 +93,7 @@ def add_model_options(parent: argparse._ActionsContainer) -> None:
     option(target, "temperature", "below 1: nearer to the likeliest", type=float, metavar="X")
     option(target, "top_p", "share of likelihood drawn from; 1 keeps the tails", type=float)
     option(target, "top_k", "tokens drawn from; 0 is all", type=int)
-    option(target, "exchange", "calendar of the bars to come, such as XNYS (default: as observed)")
+    option(target, "exchange", "trading calendar of the bars, such as XNYS (default: as observed)")
     option(target, "device", "cpu, cuda or mps (default: the best there is)")
     option(target, "dtype", "numbers the model computes with")
     option(target, "seed", "the same seed draws the same paths", type=int)

@@ -41,6 +41,7 @@ class RunConfig(BaseModel):
     preset: str | None = None  # named settings that the rest goes over
     data: str = "sample"  # data spec
     repair: bool = False  # mend bad candles instead of refusing them
+    stamps: Literal["open", "close"] | None = None  # what a file's times are; None: as recognised
     start: date = date(2020, 1, 2)  # first session that may be traded
     end: date = date(2024, 12, 31)  # last session; the data's own end where that comes first
 
@@ -52,7 +53,7 @@ class RunConfig(BaseModel):
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # 1 keeps the tails
     top_k: Annotated[int, Field(ge=0)] = 0  # 0 keeps every token
-    exchange: str | None = None  # trading calendar of the horizon, such as XNYS; None: as observed
+    exchange: str | None = None  # trading calendar of the bars, such as XNYS; None: as observed
     device: str | None = None  # None: the best this machine has
     dtype: Literal["float32", "bfloat16"] = "float32"  # numbers the model computes with
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

@@ -17,10 +17,11 @@ import pandas as pd
 from feeds import opening_times
 from sandbox.broker import Account, CostedBroker
 from sandbox.errors import StrategyError, WindowError
-from sandbox.feed import NO_RESAMPLING, CandleFeed, Clock, times_ns
+from sandbox.feed import NO_RESAMPLING, NS_PER_DAY, CandleFeed, Clock, times_ns
 from sandbox.ledger import Ledger
 from sandbox.strategy import Desk, Signal, Strategy
 
+FEW_BARS = 8
 WARMUP_BARS = 260  # bars of each symbol before the start, for a strategy's own indicators
 
 
@@ -86,6 +87,7 @@ def run_backtest(
     `on_bar` is told after each bar time how many are done, of how many.
     """
     rows = _rows(frames, start, end, warmup_bars)
+    opens = _opens_by_spacing(frames) if opens is None else opens
     cut = {symbol: frames[symbol].iloc[rows[symbol]] for symbol in rows}
     times = [times_ns(frame) for frame in cut.values()]
     clock = Clock(times)
@@ -93,7 +95,7 @@ def run_backtest(
     ledger = Ledger(name, account.cash)
     feeds = {}
     for symbol, frame in cut.items():
-        opens_ns = _opens_ns(frames[symbol], (opens or {}).get(symbol))[rows[symbol]]
+        opens_ns = opens[symbol][rows[symbol]]
         feeds[symbol] = CandleFeed.of(
             frame, clock, opens_ns=opens_ns, last_bar=frames[symbol].index[-1],
             overlaps=_overlap(opens_ns, times_ns(frame), all_times_ns),
@@ -143,9 +145,18 @@ def _rows(
     return rows
 
 
-def _opens_ns(frame: pd.DataFrame, given: np.ndarray | None) -> np.ndarray:
-    """By the spacing of all of a symbol's bars where none are given: a part could look shorter."""
-    return opening_times(pd.DatetimeIndex(frame.index)) if given is None else given
+def _opens_by_spacing(frames: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
+    """Of a few bars, days apart beside daily ones, it is taken that days are missing."""
+    times = {symbol: times_ns(frame) for symbol, frame in frames.items()}
+    opens = {
+        symbol: opening_times(pd.DatetimeIndex(own, tz="UTC")) for symbol, own in times.items()
+    }
+    lengths = {symbol: int(np.median(own - opens[symbol])) for symbol, own in times.items()}
+    shortest = min(lengths.values())
+    for symbol, own in times.items():
+        if NS_PER_DAY <= shortest < lengths[symbol] < 7 * NS_PER_DAY and len(own) < FEW_BARS:
+            opens[symbol] = np.maximum(opens[symbol], own - shortest)
+    return opens
 
 
 def _overlap(opens_ns: np.ndarray, closes_ns: np.ndarray, times_ns: np.ndarray) -> bool:

@@ -56,15 +56,19 @@ def _forecast(args: argparse.Namespace) -> None:
     from sandbox.signal import forecast_one
     from sandbox.windows import Sampling
 
-    frame = load_candles(config.data, repair=config.repair)[args.symbol]
+    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
+    candles = load_candles(
+        config.data, repair=config.repair, stamps=config.stamps, sessions=calendar
+    )
+    frame = candles[args.symbol]
     asof = _asof(frame, args.symbol, args.asof)
     checkpoint = load_checkpoint(config)
     predictor = checkpoint.predictor(device=config.device, dtype=config.dtype)
-    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
     raw = forecast_one(predictor, Sampling.of(config), args.symbol, frame, asof, calendar)
     forecast, share_repaired = raw.repaired()
     files = _draw(forecast, frame, args.out)
-    _show(forecast, share_repaired, (model_sentence(checkpoint, asof), *files), Console())
+    lines = (model_sentence(checkpoint, asof), *candles.timing, *files)
+    _show(forecast, share_repaired, lines, Console())
 
 
 def _asof(frame: pd.DataFrame, symbol: str, day: date | None) -> pd.Timestamp:

@@ -99,7 +99,10 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
             books = _books(run, progress)
         draft.log(_counted(books[run.config.signal]))
-        market = Market(frames=run.whole.frames, start=run.start, end=run.end, account=run.account)
+        market = Market(
+            frames=run.whole.frames, opens=run.whole.opens, start=run.start, end=run.end,
+            account=run.account,
+        )  # fmt: skip
         plan = planned(run.strategies, run.config.signal, run.controls, run.benchmark)
         with _timed(draft.log, "backtests"), bar("Trading", "bars") as progress:
             traded = trade(plan, Trading(market=market, books=books), progress)
@@ -123,13 +126,13 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
 def prepare(config: RunConfig) -> Prepared:
     """Load and check everything a run needs; raises the error a user should read."""
     strategies = _strategies(config)
-    whole = load_candles(config.data, repair=config.repair)
+    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
+    whole = load_candles(config.data, repair=config.repair, stamps=config.stamps, sessions=calendar)
     start, end = _window(whole, config)
     candles = whole.between(None, end)
     costs_name = config.costs or candles.costs
     costs = cost_model(costs_name, **config.cost_overrides())
     checkpoint = load_checkpoint(config) if config.signal == "kronos" else None
-    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
     return Prepared(
         config=config,
         strategies=strategies,

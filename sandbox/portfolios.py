@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kronos import Forecast
 from sandbox.broker import Account
@@ -58,6 +60,7 @@ class Market:
     start: pd.Timestamp
     end: pd.Timestamp
     account: Account
+    opens: Mapping[str, NDArray[np.int64]] | None = None  # as `feeds.Candles.opens`
 
 
 def planned(
@@ -106,8 +109,8 @@ class Trading:
         asked = _Asked(self.books[portfolio.signal]) if portfolio.signal else None
         try:
             backtest = run_backtest(
-                market.frames, cls, name=portfolio.name, start=market.start,
-                end=market.end, account=market.account, signal=asked, params=loaded.params,
+                market.frames, cls, name=portfolio.name, start=market.start, end=market.end,
+                account=market.account, opens=market.opens, signal=asked, params=loaded.params,
                 on_bar=progress,
             )  # fmt: skip
         except SandboxError:

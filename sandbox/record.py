@@ -66,7 +66,7 @@ def _portfolio(portfolio: Portfolio) -> dict[str, Any]:
 def notes(run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]]) -> list[str]:
     """What a reader has to know before believing a figure."""
     told = [f"Data: {run.candles.note}"] if run.candles.note else []
-    told += run.candles.repairs
+    told += [*run.candles.repairs, *run.candles.timing]
     if run.checkpoint is not None:
         told.append(model_sentence(run.checkpoint, run.start, run.end))
     silent = [s for s, frame in run.candles.frames.items() if not (frame["volume"] > 0).any()]
