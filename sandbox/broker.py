@@ -60,6 +60,7 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         cls, account: Account, clock: Clock, ledger: Ledger, feeds: Iterable[CandleFeed]
     ) -> CostedBroker:
         broker = cls(cash=account.cash)
+        broker.p.__class__ = _fixed(type(broker.p))
         costs = account.costs
         broker.setcommission(  # for strategies that ask; fills do not
             commission=costs.commission_bps * BPS,
@@ -384,6 +385,15 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         self._valuemkt = self._valuemktlever = stocks
         self._fundval = self._value / self._fundshares
         return float(self._value)
+
+
+def _fixed(params: type) -> type:
+    """The class of Backtrader's settings, such as cheat-on-close, with none that can be set."""
+
+    def refuse(*_: Any) -> None:
+        raise StrategyError("a strategy cannot set its broker: cash and costs are options of a run")
+
+    return type(params.__name__, (params,), {"__setattr__": refuse, "__delattr__": refuse})
 
 
 def _same(one: float, other: float) -> bool:

@@ -13,10 +13,12 @@ from typing import Any
 import backtrader as bt
 import pandas as pd
 
+from sandbox.audit import Audit, Books
 from sandbox.broker import Account, CostedBroker
 from sandbox.errors import WindowError
 from sandbox.feed import CandleFeed, Clock, times_ns
 from sandbox.ledger import Ledger
+from sandbox.originals import Originals
 from sandbox.strategy import Desk, Signal, Strategy
 
 WARMUP_BARS = 260  # bars of each symbol before the start, for a strategy's own indicators
@@ -74,6 +76,7 @@ def run_backtest(
     `on_bar` is told after each bar time how many are done, of how many.
     """
     cut = _cut(frames, start, end, warmup_bars)
+    audit = Audit(name, cut, frames=frames, start=start, account=account)
     clock = Clock(times_ns(frame) for frame in cut.values())
     ledger = Ledger(name, account.cash)
     feeds = {
@@ -97,7 +100,8 @@ def run_backtest(
         cerebro.adddata(feed, name=symbol)
     cerebro.addstrategy(strategy, **(params or {}))
     cerebro.run()
-    return Backtest(
+    _ORIGINALS.check(name, broker, ledger, clock, *feeds.values())
+    backtest = Backtest(
         name=name,
         equity=ledger.equity(),
         trades=ledger.trades(),
@@ -105,6 +109,17 @@ def run_backtest(
         decisions=ledger.decided(),
         refused=broker.refused,
     )
+    audit.check(
+        Books(
+            equity=backtest.equity,
+            trades=backtest.trades,
+            weights=backtest.weights,
+            decisions=backtest.decisions,
+            cash=broker.cash,
+            sizes={data.symbol: position.size for data, position in broker.positions.items()},
+        )
+    )
+    return backtest
 
 
 def _do_nothing() -> None:
@@ -123,3 +138,6 @@ def _cut(
     if not cut:
         raise WindowError(f"no candles between {start:%Y-%m-%d} and {end:%Y-%m-%d}")
     return cut
+
+
+_ORIGINALS = Originals()  # here at the end, where all that it takes a picture of is there
