@@ -52,6 +52,7 @@ class CostedBroker(ExecutingBroker):
         cls, account: Account, clock: Clock, ledger: Ledger, feeds: Iterable[CandleFeed]
     ) -> CostedBroker:
         broker = cls(cash=account.cash)
+        broker.p.__class__ = _fixed(type(broker.p))
         costs = account.costs
         broker.setcommission(  # for strategies that ask; fills do not
             commission=costs.commission_bps * BPS,
@@ -247,3 +248,12 @@ def _check_one_after_the_other(order: bt.Order, other: bt.Order) -> None:
             "bars of these symbols overlap, so that nobody knows which order came first: bind "
             "orders of one symbol only"
         )
+
+
+def _fixed(params: type) -> type:
+    """The class of Backtrader's settings, such as cheat-on-close, with none that can be set."""
+
+    def refuse(*_: Any) -> None:
+        raise StrategyError("a strategy cannot set its broker: cash and costs are options of a run")
+
+    return type(params.__name__, (params,), {"__setattr__": refuse, "__delattr__": refuse})

@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 
 from feeds import opening_times
+from sandbox.audit import Audit, Books
 from sandbox.broker import Account, CostedBroker
 from sandbox.errors import StrategyError, WindowError
 from sandbox.feed import NO_RESAMPLING, NS_PER_DAY, CandleFeed, Clock, times_ns
 from sandbox.ledger import Ledger
+from sandbox.originals import Originals
 from sandbox.strategy import Desk, Signal, Strategy
 
 FEW_BARS = 8
@@ -92,6 +94,7 @@ def run_backtest(
     times = [times_ns(frame) for frame in cut.values()]
     clock = Clock(times)
     all_times_ns = np.unique(np.concatenate(times))
+    audit = Audit(name, cut, frames=frames, start=start, account=account, opens=opens)
     ledger = Ledger(name, account.cash)
     feeds = {}
     for symbol, frame in cut.items():
@@ -117,7 +120,8 @@ def run_backtest(
         cerebro.adddata(feed, name=symbol)
     cerebro.addstrategy(strategy, **(params or {}))
     cerebro.run()
-    return Backtest(
+    _ORIGINALS.check(name, broker, ledger, clock, *feeds.values())
+    backtest = Backtest(
         name=name,
         equity=ledger.equity(),
         trades=ledger.trades(),
@@ -125,6 +129,17 @@ def run_backtest(
         decisions=ledger.decided(),
         refused=broker.refused,
     )
+    audit.check(
+        Books(
+            equity=backtest.equity,
+            trades=backtest.trades,
+            weights=backtest.weights,
+            decisions=backtest.decisions,
+            cash=broker.cash,
+            sizes={data.symbol: position.size for data, position in broker.positions.items()},
+        )
+    )
+    return backtest
 
 
 def _do_nothing() -> None:
@@ -164,3 +179,6 @@ def _overlap(opens_ns: np.ndarray, closes_ns: np.ndarray, times_ns: np.ndarray) 
     after_open = times_ns.searchsorted(opens_ns, side="right")
     before_close = times_ns.searchsorted(closes_ns, side="left")
     return bool((after_open < before_close).any())
+
+
+_ORIGINALS = Originals()  # here at the end, where all that it takes a picture of is there
