@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from sandbox.feed import CandleFeed, Clock
 from sandbox.ledger import Decision, Holding, Ledger
 from sandbox.orders import check_begun, check_order, kind_of
 
-SET_ASIDE = 1.05  # of what a buy asks for, where its price may have moved by the time it fills
+MOST_CUSHION = 0.5  # set aside beyond what a buy asks for, since its price may move until it fills
 FUNDING = (bt.Order.Market, bt.Order.Close, bt.Order.Limit)  # sells that buys may count on
 
 
@@ -154,6 +154,7 @@ class CostedBroker(ExecutingBroker):
     def check_submitted(self) -> None:
         """Accept what the cash and the sells can pay for, at the prices of the decision."""
         funds = self._free_cash() + self._proceeds([*self.pending, *self.submitted])
+        buys: list[bt.Order] = []
         while self.submitted:
             order = self.submitted.popleft()
             if self._take_children(order) is None:
@@ -167,14 +168,25 @@ class CostedBroker(ExecutingBroker):
             else:
                 if order.isbuy():
                     funds -= self._price_asked(order)
-                    self._set_cash_aside(order)
+                    buys.append(order)
                 self.submit_accept(order)
+        if self._overlapping:
+            self._set_cash_aside(buys)
 
-    def _set_cash_aside(self, order: bt.Order) -> None:
-        """For a buy in a bar that overlaps others, so that nothing else can spend or spare it."""
-        if order.data.overlaps:
-            wanted = SET_ASIDE * self._price_asked(order)
-            self._set_aside[order.ref] = (order, min(wanted, max(0.0, self._free_cash())))
+    def _set_cash_aside(self, buys: Sequence[bt.Order]) -> None:
+        """For buys in bars that overlap others, so that nothing else can spend or spare it."""
+        asked = {order.ref: self._price_asked(order) for order in buys}
+        kept = [order for order in buys if order.data.overlaps]
+        for order in kept:
+            cash = min(asked[order.ref], max(0.0, self._free_cash()))
+            self._set_aside[order.ref] = (order, cash)
+        total = sum(asked[order.ref] for order in kept)
+        others = sum(asked.values()) - total
+        spare = max(0.0, self._free_cash() - others)
+        cushion = min(MOST_CUSHION, spare / total) if total else 0.0
+        for order in kept:
+            _, cash = self._set_aside[order.ref]
+            self._set_aside[order.ref] = (order, cash + cushion * asked[order.ref])
 
     def _proceeds(self, orders: list[bt.Order]) -> float:
         """What the sells among the orders bring at the close they were decided at."""

@@ -7,7 +7,7 @@ A bar does not show what came first inside it, so no order profits from a choice
   bought inside; a buy is paid for by the cash there was then. Of orders that compete (for the same
   units, for the cash, or because one cancels the other) those come first that have gained least by
   the bar's close: of a stop and a target the stop, of two entries the dearer one.
-- What was bought inside can still be stopped out inside, and is wherever that is the worse outcome.
+- What was bought inside is stopped out inside where that is certain, or is the worse outcome.
 - At the close everything that filled before counts.
 - Stops and targets of a bracket work from the moment its first order has filled: from the opening
   on if it filled there; if it filled inside, only the stop can, as above, until the next bar.
@@ -145,9 +145,10 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         return chance.gain * chance.match.price * size
 
     def _stop_out(self, chances: Sequence[_Chance], woken: Sequence[_Chance]) -> None:
-        """Sell what was bought inside the bar at its stops, where that is worse than to hold it.
+        """Sell what was bought inside the bar at its stops, where that is certain or worse.
 
-        `woken` are orders whose first order filled inside: what the bar did before is not theirs.
+        It is certain where prices fell from the open to the buy and on to the stop. `woken` are
+        orders whose first order filled inside: what the bar did before is not theirs.
         """
         at_stop = [c for c in chances if c.match.stage is Stage.INSIDE]
         at_stop += [_Chance(order, Match(Stage.INSIDE, order.created.price)) for order, _ in woken]
@@ -157,9 +158,13 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         ]  # fmt: skip
         for order, match in sorted(stops, key=lambda chance: chance.gain):
             bought = self._bought_inside[order.data]
-            price = min([match.price, *(price for _, price in bought)])
+            if not bought:
+                continue
+            paid = [price for _, price in bought]
+            certain = match.price <= min(paid) and max(paid) <= order.data.bar.open
+            price = min(match.price, *paid)
             stopped = _Chance(order, Match(Stage.INSIDE, price))
-            if bought and stopped.gain < 0 and price >= worst_price(order):
+            if (certain or stopped.gain < 0) and price >= worst_price(order):
                 self._fill(stopped, sum(size for size, _ in bought))
         for order, _ in woken:
             if not order.executed.size:
