@@ -12,13 +12,8 @@ import os
 import backtrader as bt
 import pytest
 
+from benchmarks.driftless import RandomOrders, books_of, even_market, mixed_market, t_of_returns
 from sandbox import Strategy
-from tests.sandbox.walks import (
-    RandomOrders,
-    even_market,
-    mixed_market,
-    t_of_returns,
-)
 
 MOST_T = 3.5
 
@@ -220,24 +215,24 @@ MIXED = [
 
 @pytest.mark.parametrize(("trick", "params"), EVEN)
 def test_a_trick_inside_a_bar_earns_nothing(trick, params):
-    assert t_of_returns(trick, even_market, 40, **params) < MOST_T
+    assert t_of_returns(books_of(trick, even_market, 40, **params)) < MOST_T
 
 
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize(("trick", "params"), MIXED)
 def test_a_trick_with_bars_of_several_lengths_earns_nothing(trick, params, exact):
-    assert t_of_returns(trick, mixed_market, 40, exact=exact, **params) < MOST_T
+    assert t_of_returns(books_of(trick, mixed_market, 40, exact=exact, **params)) < MOST_T
 
 
 @pytest.mark.parametrize("mix", range(8))
 def test_random_orders_earn_nothing(mix):
     market = mixed_market if mix % 2 else even_market
-    assert t_of_returns(RandomOrders, market, 20, mix=mix) < MOST_T
+    assert t_of_returns(books_of(RandomOrders, market, 40, mix=mix)) < MOST_T
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mix", range(8, 8 + int(os.environ.get("RANDOM_ORDER_MIXES", "40"))))
 def test_many_mixes_of_random_orders_earn_nothing(mix):
     market = mixed_market if mix % 2 else even_market
-    t = t_of_returns(RandomOrders, market, 100, mix=mix, exact=mix % 4 < 2)
+    t = t_of_returns(books_of(RandomOrders, market, 100, mix=mix, exact=mix % 4 < 2))
     assert t < MOST_T, f"mix {mix}: t = {t:.2f}"

@@ -9,7 +9,7 @@ it. The walk goes on over nights and weekends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import backtrader as bt
@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from sandbox import Strategy
-from tests.conftest import make_run
+from sandbox.broker import Account
+from sandbox.engine import Backtest, run_backtest
 
 STEPS_PER_HOUR = 12
 HOUR_SIGMA = 0.01  # of the log price
@@ -38,7 +39,7 @@ class Walk:
         if common is not None:  # nine tenths of the variance are the other instrument's
             shared = np.diff(common.log) + 0.5 * sigma**2
             moves = np.sqrt(0.9) * shared + np.sqrt(0.1) * moves
-        self.log = np.concatenate([[0.0], np.cumsum(moves - 0.5 * sigma**2)])
+        self.log: np.ndarray = np.concatenate([[0.0], np.cumsum(moves - 0.5 * sigma**2)])
         low, high = np.minimum(self.log[:-1], self.log[1:]), np.maximum(self.log[:-1], self.log[1:])
         spread = (high - low) ** 2
         self.high, self.low = (
@@ -106,19 +107,29 @@ def even_market(seed: int, hours: int = 120) -> Market:
     return market_of({"first-1h": (first, hourly), "second-1h": (second, hourly)})
 
 
-def t_of_returns(
+def books_of(
     strategy: type[Strategy], market: Callable[[int], Market], walks: int, *, exact: bool = True,
     **params: Any,
-) -> float:  # fmt: skip
-    """The t value of the mean return over independent walks; `exact`: opening times are given."""
-    returns = []
+) -> Iterator[Backtest]:  # fmt: skip
+    """What a strategy does on independent walks, without costs; `exact`: opening times are given,
+    else they are told by the spacing of the bars."""
     for seed in range(walks):
         frames, opens = market(seed)
-        strategy.draws = np.random.default_rng([seed, params.get("mix", 0)])  # type: ignore[attr-defined]
-        book = make_run(frames, strategy, opens=opens if exact else None, params=params)
-        returns.append(book.equity["value"].iloc[-1] / CASH - 1)
+        times = pd.DatetimeIndex(
+            np.unique(np.concatenate([f.index for f in frames.values()])), tz="UTC"
+        )
+        strategy.draws = np.random.default_rng([seed, params.get("mix", 0)])
+        yield run_backtest(
+            frames, strategy, name="driftless", start=times[0], end=times[-1],
+            account=Account(cash=CASH), opens=opens if exact else None, params=params,
+        )  # fmt: skip
+
+
+def t_of_returns(books: Iterable[Backtest]) -> float:
+    """The t value of the mean return."""
+    returns = [book.equity["value"].iloc[-1] / CASH - 1 for book in books]
     spread = np.std(returns, ddof=1)
-    return float(np.mean(returns) / (spread / np.sqrt(walks))) if spread else 0.0
+    return float(np.mean(returns) / (spread / np.sqrt(len(returns)))) if spread else 0.0
 
 
 KINDS = (
