@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-from concurrent.futures import Future
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -313,11 +312,15 @@ def test_the_command_repeats_the_settings():
     )
 
 
-def test_a_full_disk_under_a_sheet_is_told_without_its_number():
-    future = Future()
-    future.set_exception(OSError(28, "No space left on device"))
-    with pytest.raises(ReportError, match=r"^a tear sheet could not be drawn: No space left"):
-        sheets._finish(future)
+def test_a_full_disk_under_a_sheet_is_told_without_its_number(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sheets, "_draw", full)
+    run = read_run(write_run(tmp_path / "x", plan(["topk"]), days(60)))
+    told = r"^the tear sheet of topk could not be drawn: No space left on device$"
+    with pytest.raises(ReportError, match=told), sheets.drawing(run):
+        pass
 
 
 @pytest.mark.parametrize("hours", [1, 24])

@@ -3,12 +3,12 @@
 import multiprocessing
 import os
 import time
-from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 from sandbox import cores
 from sandbox.cores import over_cores
+from sandbox.errors import WorkerError
 
 STEPS = 4
 
@@ -47,7 +47,7 @@ def test_an_error_is_raised_here():
 
 def test_a_worker_that_dies_is_told_not_waited_for(monkeypatch):
     monkeypatch.setattr(cores, "cores", lambda: 2)
-    with pytest.raises(BrokenProcessPool):
+    with pytest.raises(WorkerError, match=r"^0: .* ended by itself with status 1"):
         over_cores(lambda *_: os._exit(1), range(4), lambda *_: None)
 
 
