@@ -181,7 +181,7 @@ def guarded(work: Callable[[], None], *, debug: bool, interrupted: str = "") -> 
     except KeyboardInterrupt:
         return _fail(interrupts.line(), 1)
     except Exception as error:
-        if _output_is_lost():
+        if _output_is_lost(error):
             return 1 if isinstance(error, BrokenPipeError) else _fail(_unwritten(error), 1)
         if debug:
             traceback.print_exc()
@@ -189,21 +189,22 @@ def guarded(work: Callable[[], None], *, debug: bool, interrupted: str = "") -> 
     return 0
 
 
-def _output_is_lost() -> bool:
+def _output_is_lost(error: Exception) -> bool:
     """Whether what was printed cannot be written: the reader has gone (`| head`), the disk is full.
 
     What is left of it is dropped then, since Python would try again at its end, with a traceback.
     """
-    if sys.stdout is None:
+    if sys.stdout is None or not isinstance(error, OSError):
         return False
     try:
         sys.stdout.flush()
+        lost = isinstance(error, BrokenPipeError)
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        return True
-    return False
+        lost = True
+    if lost:
+        with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return lost
 
 
 def _unwritten(error: Exception) -> str:

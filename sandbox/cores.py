@@ -208,7 +208,8 @@ def _result(worker: _Worker[Piece, Done], piece: str) -> Done:
             f"{piece}: the process that worked on it {how_it_ended(worker.exit_code())}"
         ) from None
     if error is not None:
-        worker.piece = -1
+        if isinstance(error, str):
+            error = WorkerError(f"{piece}: {error}")
         raise error from _InWorker(told)
     result: Done = told
     return result
@@ -241,10 +242,10 @@ def _serve(job: _Job[Any, Any], place: int, connection: Connection, parent: int)
         connection.send_bytes(sent)
 
 
-def _portable(error: BaseException) -> Exception:
-    """The error, or one in its place that can be sent and raised in another process."""
+def _portable(error: BaseException) -> Exception | str:
+    """The error, or its text where it cannot be sent and raised in another process."""
     with suppress(Exception):
         back = pickle.loads(pickle.dumps(error))
         if isinstance(back, Exception) and str(back) == str(error):
             return back
-    return RuntimeError(f"{type(error).__name__}: {error}")
+    return f"{type(error).__name__}: {error}"

@@ -102,8 +102,14 @@ def _version(package: str) -> str | None:
 
 def _refuse_what_is_no_run(out: Path) -> None:
     with _told(out):
-        if out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file()):
+        if (
+            out.is_dir()
+            and not out.is_mount()
+            and (not any(out.iterdir()) or (out / MARK).is_file())
+        ):
             return
+    if out.is_mount():
+        raise RunFolderError(f"{out} is a whole disk, not a folder of one: name a folder in it")
     if out.exists():
         raise RunFolderError(f"{out} exists and is not a run folder: choose another --out")
 
