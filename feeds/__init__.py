@@ -11,6 +11,13 @@ This package knows files, markets and the one schema of candles; it knows no mod
 
 from __future__ import annotations
 
+import sys
+
+if sys.argv[:1] == ["-m"]:  # Python is looking for a command in here: feeds.sample.build
+    from .interrupts import end_at_once
+
+    end_at_once()  # before the imports below, which take a second
+
 from .candles import Candles, When
 from .checks import COLUMNS, validate
 from .errors import (

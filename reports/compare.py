@@ -7,9 +7,13 @@ figures computed anew.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from reports.interrupts import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -23,6 +27,7 @@ from rich.text import Text
 
 from reports.charts import Chart, Line, chart_html, thinned
 from reports.folder import Portfolio, ReportError, Run, read_run, write_whole
+from reports.interrupts import leave
 from reports.metrics import all_figures
 from reports.report import guarded
 from reports.style import LINE_STYLES, page
@@ -272,4 +277,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

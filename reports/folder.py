@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports.interrupts import tidied
+
 PARTS = ("commission", "slippage", "impact")  # what a fill's cost is made of
 _EQUITY_NUMBERS = ("cash", "value", "gross_value")
 _TRADE_NUMBERS = ("size", "price", "reference_price", *PARTS)
@@ -102,14 +104,20 @@ def read_run(folder: Path) -> Run:
 
 def write_whole(path: Path, text: str) -> None:
     """Replace a file in one step, so that a reader never finds half of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise ReportError(f"{path} cannot be written: {error.strerror or error}") from error
+    draft = aside(path, os.getpid())
+    with tidied(lambda: draft.unlink(missing_ok=True)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(text, encoding="utf-8")
+            os.replace(draft, path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise ReportError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def aside(path: Path, pid: int | None) -> Path:
+    """Where that process writes a file that it then puts in its place."""
+    return path.with_name(f".{path.name}.{pid}")
 
 
 def _record(folder: Path) -> dict[str, Any]:

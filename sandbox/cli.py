@@ -1,12 +1,15 @@
 """What the command lines share: options, and errors as one line with an exit status.
 
-Exit status: 0 all is well, 1 the run failed, 2 the command line or an option is wrong.
+Exit status: 0 all is well, 1 the run failed or was interrupted (Ctrl-C, SIGTERM, SIGHUP: see
+`sandbox.interrupts`) or nobody reads its output any more, 2 the command line or an option is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,8 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from feeds import FeedError
+from sandbox import interrupts
 from sandbox.config import CostsName, RunConfig, SignalName, options_in
 from sandbox.errors import ConfigError, SandboxError
+from sandbox.memory import is_shortage, ran_out
 from sandbox.presets import PRESETS, preset_options
 
 _UNSET: Any = argparse.SUPPRESS  # an option not given leaves RunConfig's default in charge
@@ -167,21 +172,52 @@ def _params(options: Mapping[str, Any]) -> dict[str, Any]:
     return params
 
 
-def guarded(work: Callable[[], None], *, debug: bool, interrupted: str = "interrupted") -> int:
-    """Do the work; an error becomes one line and an exit status."""
+def guarded(work: Callable[[], None], *, debug: bool, interrupted: str = "") -> int:
+    """Do the work; an error becomes one line and an exit status.
+
+    `interrupted` is what the line of an interrupted command says besides that it was.
+    """
+    interrupts.say(interrupted)
     try:
         work()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # at the end of the process nobody could tell of a full disk
     except KeyboardInterrupt:
-        return _fail(interrupted, 1)
+        return _fail(interrupts.line(), 1)
     except Exception as error:
+        if _output_is_lost(error):
+            return 1 if isinstance(error, BrokenPipeError) else _fail(_unwritten(error), 1)
         if debug:
             traceback.print_exc()
         return _fail(_line(error), 2 if isinstance(error, ConfigError) else 1)
     return 0
 
 
+def _output_is_lost(error: Exception) -> bool:
+    """Whether what was printed cannot be written: the reader has gone (`| head`), the disk is full.
+
+    What is left of it is dropped then, since Python would try again at its end, with a traceback.
+    """
+    if sys.stdout is None or not isinstance(error, OSError):
+        return False
+    try:
+        sys.stdout.flush()
+        lost = isinstance(error, BrokenPipeError)
+    except OSError:
+        lost = True
+    if lost:
+        with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return lost
+
+
+def _unwritten(error: Exception) -> str:
+    return f"the output cannot be written: {getattr(error, 'strerror', None) or error}"
+
+
 def _fail(line: str, status: int) -> int:
-    print(f"error: {line}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a terminal that is gone reads no line
+        print(f"error: {line}", file=sys.stderr)
     return status
 
 
@@ -191,6 +227,8 @@ def _line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, SandboxError | FeedError | KronosError):
         return text
+    if is_shortage(error):
+        return f"{ran_out(error)}; --debug shows more"
     frames: Sequence[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{where}; --debug shows more"

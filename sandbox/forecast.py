@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -19,6 +23,7 @@ from sandbox.chart import QUANTILES, Picture, close_quantiles, write_html, write
 from sandbox.cli import a_date, add_data_options, add_model_options, config_of, guarded
 from sandbox.cli import parser as new_parser
 from sandbox.errors import RunFolderError, WindowError
+from sandbox.interrupts import leave
 from sandbox.run_folder import safe_name
 
 if TYPE_CHECKING:
@@ -141,4 +146,4 @@ def _table(forecast: Forecast) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

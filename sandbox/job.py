@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,9 +22,11 @@ from feeds import Candles
 from feeds import load as load_candles
 from sandbox.broker import Account
 from sandbox.config import NO_STORE, RunConfig
+from sandbox.cores import how_it_ended
 from sandbox.costs import cost_model
 from sandbox.errors import ConfigError, RunFolderError, WindowError
 from sandbox.feed import bar_times
+from sandbox.interrupts import tidied
 from sandbox.naive import NAIVE, NaiveSource
 from sandbox.portfolios import BENCHMARK, Loaded, Market, Trading, planned, trade
 from sandbox.presets import preset_params
@@ -266,17 +269,36 @@ def _title(run: Prepared) -> str:
 def write_report(folder: Path) -> None:
     """In a process of its own: reports read run folders, and the runtime knows no reports."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "reports.report", str(folder)],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
-        reason = lines[-1].removeprefix("error: ")
+    options = ["--parent", str(os.getpid())]
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "reports.report", str(folder), *options],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as report,
+        tidied(partial(_kill, report)),
+    ):
+        try:
+            _, errors = report.communicate()
+        except BaseException:
+            _kill(report)
+            raise
+    if report.returncode:
+        lines = errors.strip().splitlines()
+        reason = lines[-1].removeprefix("error: ") if lines else _ended(report.returncode)
         raise RunFolderError(f"the report could not be written: {reason}")
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+
+
+def _ended(exit_code: int) -> str:
+    return f"its process {how_it_ended(exit_code)}"
 
 
 @contextmanager

@@ -19,7 +19,11 @@ strategy reads from files of its own is not altered, and so not found.
 
 from __future__ import annotations
 
-import sys
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -272,6 +276,7 @@ def _failure(
 
 
 if __name__ == "__main__":
+    from sandbox.interrupts import leave
     from sandbox.lookahead_cli import main
 
-    sys.exit(main())
+    leave(main())

@@ -27,6 +27,7 @@ import pandas as pd
 from kronos.draws import uniforms
 from kronos.forecast import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME
 from sandbox.errors import ConfigError
+from sandbox.memory import expect_room
 from sandbox.progress import Progress
 from sandbox.signal import ForecastBook
 from sandbox.windows import Array, Calendar, Sampling, Windows
@@ -106,6 +107,8 @@ class _Paths:
         # a bar asks for all symbols one after the other, so a block of each has to fit
         least = 2 * len(set(windows.symbols))
         self._most_blocks = max(least, CACHE_BYTES // block_bytes)
+        kept = min(len(windows), self._most_blocks * WINDOWS_PER_BLOCK)
+        expect_room(kept, 4 * sampling.samples * sampling.horizon, sampling.shape_in_words)
 
     def __call__(self, nth: int) -> Array:
         block, row = divmod(nth, WINDOWS_PER_BLOCK)

@@ -22,6 +22,7 @@ from sandbox.cores import over_cores
 from sandbox.engine import Backtest, run_backtest
 from sandbox.errors import SandboxError, StrategyError
 from sandbox.feed import CandleFeed
+from sandbox.memory import is_shortage, ran_out
 from sandbox.progress import Progress
 from sandbox.signal import ForecastBook
 from sandbox.strategy import Strategy
@@ -127,7 +128,8 @@ def trade(
 
     A strategy that asks for no forecast does the same on any signal: its controls are left out.
     """
-    done = list(zip(plan, over_cores(trading.backtest, plan, progress), strict=True))
+    backtests = over_cores(trading.backtest, plan, progress, name=lambda each: each.name)
+    done = list(zip(plan, backtests, strict=True))
     blind = {portfolio.name for portfolio, (_, asked) in done if portfolio.signal and not asked}
     return [
         (portfolio, backtest) for portfolio, (backtest, _) in done if portfolio.twin_of not in blind
@@ -140,4 +142,6 @@ def _told(portfolio: Portfolio, error: BaseException) -> str:
     own = [frame for frame in frames if frame.filename == str(portfolio.loaded.path.absolute())]
     frame = (own or frames)[-1]
     where = f"{frame.filename}:{frame.lineno}"
+    if is_shortage(error):
+        return f"{portfolio.name}: {ran_out(error)} ({where})"
     return f"{portfolio.name}: {type(error).__name__}: {error} ({where}); --debug shows more"

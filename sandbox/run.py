@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +18,14 @@ from rich.table import Table
 
 from sandbox.cli import add_run_options, add_strategy_files, config_of, guarded, option
 from sandbox.cli import parser as new_parser
+from sandbox.interrupts import leave
 from sandbox.progress import progress_bar
 
 if TYPE_CHECKING:
     from sandbox.job import Finished
 
 
-INTERRUPTED = "interrupted: no run folder was written; finished forecasts stay in the store"
+INTERRUPTED = "no run folder was written; finished forecasts stay in the store"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,4 +123,4 @@ def _cell(value: float | None, shown: Callable[[Any], str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
