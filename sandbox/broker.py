@@ -21,7 +21,7 @@ from kronos.forecast import CLOSE, VOLUME
 from sandbox.costs import BPS, LIQUIDITY_BARS, CostModel, Liquidity, Terms
 from sandbox.errors import StrategyError
 from sandbox.feed import CandleFeed, Clock
-from sandbox.ledger import Decision, Fill, Holding, Ledger
+from sandbox.ledger import Decision, Fill, Holding, Ledger, TooDear
 from sandbox.orders import TRIGGERED, check_begun, check_order, kind_of, turn, worst_price
 
 ROUNDING = 1e-9  # shares of a size or of the cash that are nothing but rounding
@@ -241,8 +241,25 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         bought = order.parent is None and order.executed.size > 0
         super()._bracketize(order, cancel=cancel and not bought)
 
+    def take_down_too_dear(self, data: CandleFeed, money: float) -> None:
+        """That `money` was set aside for a symbol, if it does not pay for one lot of it."""
+        lot, cash = self._costs.lot_size, self.cash
+        terms = Terms(
+            buying=True, reference_price=data.last_close, limit=math.inf, liquidity=Liquidity()
+        )
+        quote = self._costs.quote(lot, terms)
+        cost, money = lot * quote.price + quote.fees, min(money, cash)
+        if money < cost:
+            self._ledger.add_too_dear(TooDear(self._now_ns, data.symbol, cost, money, cash))
+
     def _refuse(self, order: bt.Order, how: Any) -> None:
         self.refused += 1
+        if order.isbuy():
+            size = order.created.size
+            enough = size >= self._costs.lot_size  # else it is the order that was too small
+            self.take_down_too_dear(
+                order.data, self.cash if enough else size * order.data.last_close
+            )
         self._drop(order, how)
 
     # A fill

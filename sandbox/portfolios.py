@@ -1,19 +1,21 @@
-"""Which portfolios a run trades, and their backtests: strategies, their controls, a benchmark.
+"""Which portfolios a run trades, and their backtests: strategies, their twins, a benchmark.
 
-A control is a strategy's twin on a naive signal: what the same rules earn without the model.
+A control is a strategy's twin on a naive signal: what the same rules earn without the model. The
+costs-free one trades on the same signal in a market where nothing costs anything.
 """
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
 from kronos import Forecast
+from sandbox.analyzers import AskedAnalyzer
 from sandbox.broker import Account
 from sandbox.config import Param
 from sandbox.cores import over_cores
@@ -25,7 +27,8 @@ from sandbox.signal import ForecastBook
 from sandbox.strategy import Strategy
 from sandbox.strategy_file import load_strategy
 
-Role = Literal["strategy", "control", "benchmark"]
+Role = Literal["strategy", "control", "benchmark", "costs-free"]
+COSTS_FREE: Role = "costs-free"
 BENCHMARK = "benchmark"  # its name in the run folder's tables
 
 
@@ -37,6 +40,7 @@ class Loaded:
     path: Path
     cls: type[Strategy]
     params: Mapping[str, Param]  # all it declares
+    sweep_of: str | None = None  # the strategy that it is a combination of parameters of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,13 @@ class Portfolio:
     role: Role
     loaded: Loaded
     signal: str | None  # what its forecasts come from
-    twin_of: str | None = None  # the strategy that a control repeats
+    twin_of: str | None = None  # the strategy that it repeats
+
+    def account(self, of_run: Account) -> Account:
+        """The run's own, or the same cash where trading costs nothing."""
+        if self.role != COSTS_FREE:
+            return of_run
+        return replace(of_run, costs=of_run.costs.without_costs())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,25 +68,43 @@ class Market:
     start: pd.Timestamp
     end: pd.Timestamp
     account: Account
+    analyzers: Sequence[AskedAnalyzer] = ()
 
 
 def planned(
-    strategies: Sequence[Loaded], signal: str, controls: Sequence[str], benchmark: Loaded | None
+    strategies: Sequence[Loaded],
+    signal: str,
+    controls: Sequence[str],
+    benchmark: Loaded | None,
+    *,
+    costs_free: bool = False,
 ) -> list[Portfolio]:
-    """The strategies, then the benchmark, then each strategy's controls."""
+    """The strategies, the benchmark, each strategy's controls, each one without costs.
+
+    The combinations of a sweep have no twins: they would be many times as many, and which of them
+    is best is judged against how many there are.
+    """
     plan = [
         Portfolio(name=loaded.name, role="strategy", loaded=loaded, signal=signal)
         for loaded in strategies
     ]
     if benchmark is not None:
         plan.append(Portfolio(name=benchmark.name, role="benchmark", loaded=benchmark, signal=None))
-    return plan + [
+    single = [loaded for loaded in strategies if loaded.sweep_of is None]
+    plan += [
         Portfolio(
             name=f"{loaded.name}:{naive}", role="control", loaded=loaded, signal=naive,
             twin_of=loaded.name,
         )
-        for loaded in strategies
+        for loaded in single
         for naive in controls
+    ]  # fmt: skip
+    return plan + [
+        Portfolio(
+            name=f"{loaded.name}:{COSTS_FREE}", role=COSTS_FREE, loaded=loaded, signal=signal,
+            twin_of=loaded.name,
+        )
+        for loaded in (single if costs_free else [])
     ]  # fmt: skip
 
 
@@ -107,8 +135,8 @@ class Trading:
         try:
             backtest = run_backtest(
                 market.frames, cls, name=portfolio.name, start=market.start,
-                end=market.end, account=market.account, signal=asked, params=loaded.params,
-                on_bar=progress,
+                end=market.end, account=portfolio.account(market.account), signal=asked,
+                params=loaded.params, on_bar=progress, analyzers=market.analyzers,
             )  # fmt: skip
         except SandboxError:
             raise
@@ -127,7 +155,9 @@ def trade(
     done = list(zip(plan, over_cores(trading.backtest, plan, progress), strict=True))
     blind = {portfolio.name for portfolio, (_, asked) in done if portfolio.signal and not asked}
     return [
-        (portfolio, backtest) for portfolio, (backtest, _) in done if portfolio.twin_of not in blind
+        (portfolio, backtest)
+        for portfolio, (backtest, _) in done
+        if portfolio.role != "control" or portfolio.twin_of not in blind
     ]
 
 

@@ -56,7 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     compared.add_argument(
         "--no-controls", dest="controls", action="store_false", default=argparse.SUPPRESS,
-        help="leave out the same strategies on the naive signals",
+        help="leave out the same strategies on the naive signals and without costs",
+    )  # fmt: skip
+    option(
+        compared, "analyzers", "Backtrader's, into metrics.json: SharpeRatio "
+        "TimeReturn:timeframe=Months", flag="--analyzer", nargs="+", action="extend",
+        metavar="NAME",
     )  # fmt: skip
     return made
 

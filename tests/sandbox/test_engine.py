@@ -125,7 +125,15 @@ def test_a_strategy_can_end_the_run(market, trade):
             if len(self) == 5:
                 self.env.runstop()
 
-    assert len(trade(market("A", bars=20), Stopping).equity) == 5
+            if len(self) == 2:
+                self.buy(size=3)
+            assert len(self) <= 5
+
+    frames = market("A", bars=20)
+    book = trade(frames, Stopping)
+    assert (book.bars_decided, len(book.equity)) == (5, 20)
+    cash = book.equity["cash"].iloc[-1]  # what was held goes on being valued
+    assert book.equity["value"].iloc[-1] == cash + 3 * frames["A"]["close"].iloc[-1]
 
 
 def test_decisions_are_orders_as_given_at_the_close_they_were_given(candles, trade):
