@@ -1,5 +1,7 @@
 """quantstats' full tear sheet of each strategy against the benchmark, one HTML file each.
 
+Of a parameter sweep the best combination alone has one.
+
 Sheets are drawn in processes of their own, since one takes seconds.
 """
 
@@ -22,6 +24,7 @@ import pandas as pd
 from reports.folder import ReportError, Run, write_whole
 from reports.metrics import periods_of, returns_of
 from reports.quant import quiet, sheet, why_no_sheet
+from reports.sweeps import subjects
 
 FOLDER = "tearsheets"
 _STYLE = """<style>
@@ -103,7 +106,7 @@ def _finish(future: Future[None]) -> None:
 
 def _tasks(run: Run) -> list[_Task]:
     rows = slice(0, len(run.times))
-    files = sheet_files([p.name for p in run.strategies])
+    files = sheet_files([p.name for p in subjects(run)])
     benchmark = [run.benchmark.name] if run.benchmark else []
     return [
         _Task(
@@ -134,7 +137,7 @@ def _draw(task: _Task) -> None:
 
 def _titles(rivals: Sequence[str]) -> list[str]:
     """Names as quantstats may print them: it escapes nothing, and reads $ and {{ as commands."""
-    plain = [bool(re.fullmatch(r"[\w .:+-]{1,40}", name)) for name in rivals]
+    plain = [bool(re.fullmatch(r"[\w .:+=,\[\]-]{1,40}", name)) for name in rivals]
     stand_ins = ("Strategy", "Benchmark")
     return [
         name if ok else stand_in
