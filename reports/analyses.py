@@ -9,14 +9,30 @@ from typing import Any
 MOST_ROWS = 30  # of one analyzer; more are rows by time, or by fill
 
 
-def flattened(analyses: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
-    """(analyzer, name of a figure) -> value, without analyzers that have too many."""
-    found: dict[tuple[str, str], Any] = {}
-    for analyzer, result in analyses.items():
-        rows = dict(_leaves(result, ""))
-        if len(rows) <= MOST_ROWS:
-            found |= {(analyzer, name): value for name, value in rows.items()}
-    return found
+Figures = dict[tuple[str, str], Any]  # (analyzer, name of a figure) -> value
+
+
+def flattened(analyses: Mapping[str, Mapping[str, Any]]) -> dict[str, Figures]:
+    """By portfolio: the figures of each analyzer, without those that have too many of any."""
+    found = {
+        portfolio: {analyzer: _leaves(result, "") for analyzer, result in results.items()}
+        for portfolio, results in analyses.items()
+    }
+    long = {
+        analyzer
+        for results in found.values()
+        for analyzer, rows in results.items()
+        if len(rows) > MOST_ROWS
+    }
+    return {
+        portfolio: {
+            (analyzer, name): value
+            for analyzer, rows in results.items()
+            if analyzer not in long
+            for name, value in rows
+        }
+        for portfolio, results in found.items()
+    }
 
 
 def _leaves(result: Any, name: str) -> list[tuple[str, Any]]:
@@ -39,7 +55,7 @@ def analyses_table(found: Mapping[str, Mapping[tuple[str, str], Any]]) -> str:
         for nth, key in enumerate(keys)
     )
     return (
-        f'<div class="box small"><table><thead><tr><th></th>{heads}</tr></thead>'
+        f'<div class="box small wrap"><table><thead><tr><th></th>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
@@ -48,5 +64,5 @@ def _cell(value: Any) -> str:
     if value is None:
         return "&ndash;"
     if isinstance(value, float):
-        return f"{value:,.4g}".replace("-", "\N{MINUS SIGN}")
+        return f"{value:,.6g}".replace("-", "\N{MINUS SIGN}")
     return escape(str(value))

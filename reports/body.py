@@ -27,7 +27,7 @@ _SWITCHES = {"controls": "--no-controls", "with_benchmark": "--no-benchmark"}  #
 
 def report_page(run: Run, metrics: Mapping[str, Any]) -> str:
     """The whole of report.html."""
-    title = " and ".join(escape(p.name) for p in subjects(run))
+    title = " and ".join(escape(_subject(run, p)) for p in subjects(run))
     body = (
         f"<h1>{title}</h1>{_facts(run)}{_warnings(run)}{_verdicts(run, metrics)}{_links(run)}"
         f"<h2>Figures</h2>{_figures(run, metrics)}{all_charts(run)}"
@@ -35,6 +35,13 @@ def report_page(run: Run, metrics: Mapping[str, Any]) -> str:
         f"{_settings(run)}"
     )
     return page(f"{title}: report", body)
+
+
+def _subject(run: Run, portfolio: Portfolio) -> str:
+    if portfolio.sweep_of is None:
+        return portfolio.name
+    tried = len(run.sweeps[portfolio.sweep_of])
+    return f"{portfolio.sweep_of}, {tried:,} combination{'' if tried == 1 else 's'}"
 
 
 def _facts(run: Run) -> str:
@@ -187,8 +194,8 @@ def _sweep(run: Run, metrics: Mapping[str, Any], strategy: str, sweep: Mapping[s
 def _analyses(run: Run) -> str:
     """What Backtrader's analyzers found, where it is a number or a few; metrics.json has all."""
     chosen = (*subjects(run), *([run.benchmark] if run.benchmark else []))
-    found = {p.name: flattened(run.analyses[p.name]) for p in chosen if p.name in run.analyses}
-    if not found:
+    found = flattened({p.name: run.analyses[p.name] for p in chosen if p.name in run.analyses})
+    if not any(found.values()):
         return ""
     return (
         f"<h2>Backtrader's analyzers</h2>{analyses_table(found)}<p class='soft'>As Backtrader "

@@ -66,18 +66,18 @@ def all_sweeps(run: Run, resamples: SharpeResamples, span: str) -> dict[str, Any
 
 def _sentence(strategy: str, order: list[str], rival: str | None, best: BestOf | None) -> str:
     tried = len(order)
-    picked = f"the best of the {tried:,} combinations of {strategy} that were tried"
-    if tried == 1:
-        picked = f"the only combination of {strategy} that was tried"
+    several = tried > 1
+    which = f"the best of the {tried:,} combinations" if several else "the only combination"
+    picked = f"{order[0]} is {which} of {strategy} that {'were' if several else 'was'} tried"
     if best is None:
-        return f"{order[0]} is {picked}, and nothing tells it from luck: it has too few days."
-    of_rival = f"that of {rival}" if rival else "0"
-    against = f" against {best.rival_sharpe:.2f} for {rival}" if rival else ""
-    none_better = f"If none of them were better than {rival or 'no skill at all'}, the best of them"
+        return f"{picked}, and nothing tells it from luck: it has no Sharpe ratio, or too few days."
+    against = f" against {best.rival_sharpe:.2f} for {rival}, {best.lead:+.2f}" if rival else ""
+    none = f"none of the {tried:,}" if several else "it not"
     return (
-        f"{order[0]} is {picked}: Sharpe {best.sharpe:.2f}{against}. {none_better} would still "
-        f"have a Sharpe ratio {best.by_luck:+.2f} from {of_rival} on average, and one as far above "
-        f"as this {best.lead:+.2f} with a chance of {_chance(best.chance)}: {_judged(best.chance)}."
+        f"{picked}: Sharpe {best.sharpe:.2f}{against}. Were {none} better than "
+        f"{rival or 'chance'}, luck alone would put {'the best of them' if several else 'it'} "
+        f"{best.by_luck:+.2f} ahead on average, and {best.lead:+.2f} or more in "
+        f"{_chance(best.chance)} of cases: {_judged(best.chance)}."
     )
 
 
@@ -86,6 +86,4 @@ def _chance(chance: float) -> str:
 
 
 def _judged(chance: float) -> str:
-    if chance > WITHIN_LUCK:
-        return "the pick lies within luck"
-    return "more than luck explains, even for a pick of so many"
+    return "it lies within luck" if chance > WITHIN_LUCK else "this is more than luck explains"

@@ -36,19 +36,26 @@ def load_strategy(path: str | Path) -> type[Strategy]:
 def params_for(
     strategies: Mapping[str, type[Strategy]], given: Mapping[str, Param]
 ) -> dict[str, dict[str, Param]]:
-    """Every parameter of each strategy of a run, by the strategy's name.
+    """Every parameter of each strategy of a run, by the strategy's name."""
+    own = given_params(strategies, given)
+    return {name: typed_params(cls, own[name]) for name, cls in strategies.items()}
+
+
+def given_params(
+    strategies: Mapping[str, type[Strategy]], given: Mapping[str, Param]
+) -> dict[str, dict[str, Param]]:
+    """What is given to each strategy of a run, by the strategy's name, as it was given.
 
     `k` goes to every strategy that declares it, `topk.k` to that one, whatever `k` is.
     """
     declared = {name: declared_params(cls) for name, cls in strategies.items()}
     for text in given:
         check_is_declared(text, declared)
-    own = {
+    return {
         name: {text: given[text] for text in given if text in params}
         | {param: given[f"{name}.{param}"] for param in params if f"{name}.{param}" in given}
         for name, params in declared.items()
     }
-    return {name: typed_params(cls, own[name]) for name, cls in strategies.items()}
 
 
 def typed_params(strategy: type[Strategy], given: Mapping[str, Param]) -> dict[str, Param]:

@@ -8,14 +8,20 @@ are the same for all of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from sandbox.config import Param
 from sandbox.errors import ConfigError
 from sandbox.strategy import Strategy
-from sandbox.strategy_file import check_is_declared, declared_params, like, params_for
+from sandbox.strategy_file import (
+    check_is_declared,
+    declared_params,
+    given_params,
+    like,
+    typed_params,
+)
 
 MOST_COMBINATIONS = 200  # of a run: a backtest each, over the cores
 
@@ -51,28 +57,26 @@ def combinations(
             f"are traded ({', '.join(f'{count:,} of {name}' for name, count in counts.items())}): "
             "name fewer values"
         )
+    own = given_params(classes, dict(preset) | dict(given))
     return [
         combination
-        for name, own in axes.items()
-        for combination in _combinations(classes, dict(preset) | dict(given), name, own)
+        for name, cls in classes.items()
+        for combination in _combinations(name, cls, own[name], axes[name])
     ]
 
 
 def _combinations(
-    classes: Classes, given: Mapping[str, Param], name: str, axes: Axes
-) -> list[Combination]:
-    return [
-        Combination(
-            name=f"{name}[{','.join(f'{k}={v}' for k, v in chosen.items())}]" if axes else name,
+    name: str, cls: type[Strategy], given: Mapping[str, Param], axes: Axes
+) -> Iterator[Combination]:
+    for values in product(*axes.values()):
+        chosen = dict(zip(axes, values, strict=True))
+        told = ",".join(f"{param}={value}" for param, value in chosen.items())
+        yield Combination(
+            name=f"{name}[{told}]" if chosen else name,
             strategy=name,
-            params=params_for(
-                classes, dict(given) | {f"{name}.{k}": value for k, value in chosen.items()}
-            )[name],
-            swept=bool(axes),
+            params=typed_params(cls, dict(given) | chosen),
+            swept=bool(chosen),
         )
-        for values in product(*axes.values())
-        for chosen in [dict(zip(axes, values, strict=True))]
-    ]
 
 
 def _axes(
