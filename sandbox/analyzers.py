@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from types import new_class
 from typing import Any
 
 import backtrader as bt
@@ -19,15 +20,17 @@ import numpy as np
 from sandbox.errors import ConfigError
 from sandbox.strategy import did_you_mean
 
+# AnnualReturn reads an observer that a run has not; the others read the account
 KNOWN: Mapping[str, type[bt.Analyzer]] = {
     name: found
     for name, found in sorted(vars(bt.analyzers).items())
     if isinstance(found, type) and issubclass(found, bt.Analyzer) and found.__name__ == name
-    and found.__module__.startswith("backtrader.analyzers.")
+    and found.__module__.startswith("backtrader.analyzers.") and name != "AnnualReturn"
 }  # fmt: skip
 TIMEFRAMES: Mapping[str, int] = {
     name: getattr(bt.TimeFrame, name) for name in ("Minutes", "Days", "Weeks", "Months", "Years")
 }
+NOT_HERE = ("data", "legacyannual")  # a feed, and AnnualReturn
 _WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -47,16 +50,32 @@ def asked_analyzers(texts: Iterable[str]) -> tuple[AskedAnalyzer, ...]:
 
 def _asked(text: str) -> AskedAnalyzer:
     name, _, rest = text.partition(":")
+    if name == "AnnualReturn":
+        raise ConfigError(f"--analyzer {text}: use TimeReturn:timeframe=Years, which is the same")
     if name not in KNOWN:
         hint = did_you_mean(name, KNOWN) or f" (one of {', '.join(KNOWN)})"
         raise ConfigError(f"--analyzer {text}: Backtrader has no analyzer {name!r}{hint}")
     params = dict(_param(text, pair, KNOWN[name]) for pair in rest.split(",") if pair)
-    return AskedAnalyzer(label=text, cls=KNOWN[name], params=params)
+    return AskedAnalyzer(label=text, cls=_defined_or_not(KNOWN[name]), params=params)
+
+
+def _defined_or_not(cls: type[bt.Analyzer]) -> type[bt.Analyzer]:
+    """The analyzer, whose result is the error where a run has too few bars to compute it from."""
+
+    def stop(self: Any) -> None:
+        try:
+            cls.stop(self)
+        except (ArithmeticError, ValueError, LookupError) as error:
+            text = f"{type(error).__name__}: {error}"
+            self.get_analysis = lambda: {"error": text}
+
+    own = {"stop": stop, "__module__": cls.__module__}  # whose imports Backtrader puts there
+    return new_class(cls.__name__, (cls,), exec_body=lambda body: body.update(own))
 
 
 def _param(text: str, pair: str, cls: type[bt.Analyzer]) -> tuple[str, Any]:
     name, equals, word = pair.partition("=")
-    known = [key for key in cls.params._getkeys() if not key.startswith("_") and key != "data"]
+    known = [key for key in cls.params._getkeys() if key[0] != "_" and key not in NOT_HERE]
     if not equals or not name:
         raise ConfigError(f"--analyzer {text}: write parameters as NAME:key=value,key=value")
     if name not in known:
