@@ -243,23 +243,16 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
 
     def take_down_too_dear(self, data: CandleFeed, money: float) -> None:
         """That `money` was set aside for a symbol, if it does not pay for one lot of it."""
-        lot, cash = self._costs.lot_size, self.cash
-        terms = Terms(
-            buying=True, reference_price=data.last_close, limit=math.inf, liquidity=Liquidity()
-        )
-        quote = self._costs.quote(lot, terms)
-        cost, money = lot * quote.price + quote.fees, min(money, cash)
+        cost, money = self._costs.lot_cost(data.last_close), min(money, self.cash)
         if money < cost:
-            self._ledger.add_too_dear(TooDear(self._now_ns, data.symbol, cost, money, cash))
+            self._ledger.add_too_dear(TooDear(self._now_ns, data.symbol, cost, money, self.cash))
 
     def _refuse(self, order: bt.Order, how: Any) -> None:
         self.refused += 1
-        if order.isbuy():
-            size = order.created.size
-            enough = size >= self._costs.lot_size  # else it is the order that was too small
-            self.take_down_too_dear(
-                order.data, self.cash if enough else size * order.data.last_close
-            )
+        if order.isbuy():  # of less than a lot it was the order that was too small
+            size, lot = order.created.size, self._costs.lot_size
+            money = self.cash if size >= lot else size * order.data.last_close
+            self.take_down_too_dear(order.data, money)
         self._drop(order, how)
 
     # A fill

@@ -140,6 +140,12 @@ class CostModel:
                 too_many = middle
         return enough * self.lot_size
 
+    def lot_cost(self, price: float) -> float:
+        """What one lot costs to buy at a price, with slippage and fees; impact is left out."""
+        anything = Terms(buying=True, reference_price=price, limit=math.inf, liquidity=Liquidity())
+        quote = self.quote(self.lot_size, anything)
+        return self.lot_size * quote.price + quote.fees
+
     def _impact(self, size: float, liquidity: Liquidity) -> float:
         if not (self.impact and liquidity.mean_volume):
             return 0.0

@@ -140,7 +140,7 @@ class Trading:
             )  # fmt: skip
         except SandboxError:
             raise
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             raise StrategyError(_told(portfolio, error)) from error
         return backtest, asked.times if asked else 0
 
@@ -150,15 +150,20 @@ def trade(
 ) -> list[tuple[Portfolio, Backtest]]:
     """Every portfolio's backtest, in the plan's order, over the cores of this machine.
 
-    A strategy that asks for no forecast does the same on any signal: its controls are left out.
+    A strategy that asks for no forecast does the same on any signal: its controls are left out. One
+    that never traded, with costs or without, paid none: its run without costs is left out.
     """
     done = list(zip(plan, over_cores(trading.backtest, plan, progress), strict=True))
     blind = {portfolio.name for portfolio, (_, asked) in done if portfolio.signal and not asked}
-    return [
-        (portfolio, backtest)
-        for portfolio, (backtest, _) in done
-        if portfolio.role != "control" or portfolio.twin_of not in blind
-    ]
+    idle = {portfolio.name for portfolio, (backtest, _) in done if backtest.trades.empty}
+
+    def same(portfolio: Portfolio) -> bool:
+        """Whether a twin does nothing that its strategy does not do."""
+        if portfolio.role == COSTS_FREE:
+            return {portfolio.name, portfolio.twin_of} <= idle
+        return portfolio.role == "control" and portfolio.twin_of in blind
+
+    return [(portfolio, backtest) for portfolio, (backtest, _) in done if not same(portfolio)]
 
 
 def _told(portfolio: Portfolio, error: BaseException) -> str:

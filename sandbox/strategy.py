@@ -56,6 +56,9 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
     `next` runs at every bar time from the start of the run on, whether or not every symbol has a
     bar then: ask `tradable()`. Earlier bars are there for indicators to warm up on.
 
+    `self.cerebro.runstop()` ends the strategy's decisions: what it holds then, and the orders
+    it has given, go on to the end of the run, so that its figures are of the same bars as others.
+
     Parameters are set with `--param name=value` and read as `self.p.name`. `rebalance` is one that
     every strategy has: `self.due` is true on the first bar of each such period, and forecasts are
     made for those bars only.

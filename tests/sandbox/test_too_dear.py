@@ -10,7 +10,7 @@ from sandbox.costs import CostModel
 
 class Weighing(Strategy):
     def next(self):
-        self.order_target_weights({data: 0.5 for data in self.tradable()})
+        self.order_target_weights(dict.fromkeys(self.tradable(), 0.5))
 
 
 class Ordering(Strategy):
