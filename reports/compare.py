@@ -26,16 +26,27 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.charts import Chart, Line, chart_html, thinned
+from reports.costs import figures_with_costs_free
 from reports.folder import Portfolio, ReportError, Run, read_run, write_whole
 from reports.interrupts import leave
 from reports.metrics import all_figures
 from reports.report import guarded
 from reports.style import LINE_STYLES, page
-from reports.tables import ROWS, figures_table, fine_percent, ratio, signed_percent, whole_percent
+from reports.sweeps import subjects
+from reports.tables import (
+    OPTIONAL,
+    ROWS,
+    figures_table,
+    fine_percent,
+    ratio,
+    signed_percent,
+    whole_percent,
+)
 
 _COLUMNS = (
     ("CAGR", "cagr_pct", signed_percent),
     ("gross", "gross_cagr_pct", signed_percent),
+    ("costs-free", "costs_free_cagr_pct", signed_percent),
     ("Sharpe", "sharpe", ratio),
     ("Drawdown", "max_drawdown_pct", signed_percent),
     ("Turnover", "turnover_pct_per_year", whole_percent),
@@ -57,13 +68,12 @@ class Compared:
 
     @property
     def portfolios(self) -> tuple[Portfolio, ...]:
-        """Strategies and the benchmark; controls stay in the run's own report."""
+        """Strategies, of a sweep the best, and the benchmark; twins stay in the run's report."""
         benchmark = (self.run.benchmark,) if self.run.benchmark else ()
-        return (*self.run.strategies, *benchmark)
+        return (*subjects(self.run), *benchmark)
 
     def figures(self, name: str) -> Mapping[str, Any]:
-        figures: Mapping[str, Any] = self.metrics["portfolios"][name]["whole"]
-        return figures
+        return figures_with_costs_free(self.run, self.metrics, name, "whole")
 
 
 def read_all(folders: Sequence[Path]) -> list[Compared]:
@@ -97,7 +107,7 @@ def _metrics(run: Run) -> Mapping[str, Any]:
         for portfolio in run.portfolios:
             figures = found["portfolios"][portfolio.name]["whole"]
             for _, figure, _, _ in ROWS:
-                figures[figure]
+                figures[figure] if figure not in OPTIONAL else None
         return found
     except (OSError, ValueError, KeyError, TypeError):
         return all_figures(run)
@@ -121,8 +131,9 @@ def settings(run: Run) -> dict[str, str]:
         for name, value in record["config"].items()
         if name not in _NOT_SETTINGS | set(told) | set(record.get("costs") or {})
     }
+    shown = {p.name for p in subjects(run)}
     for entry in record["portfolios"]:
-        if entry["role"] == "strategy":
+        if entry["name"] in shown:
             told[f"parameters of {entry['name']}"] = _flat(entry.get("params") or {})
             told[f"code of {entry['name']}"] = str(entry.get("sha256"))[:12]
     return told
@@ -210,7 +221,7 @@ def _chart(compared: Sequence[Compared]) -> Chart:
 def _dash(run: Run, portfolio: Portfolio) -> str:
     if portfolio.role == "benchmark":
         return " dashed"
-    return "" if portfolio == run.strategies[0] else " dotted"
+    return "" if portfolio == subjects(run)[0] else " dotted"
 
 
 def print_comparison(compared: Sequence[Compared], console: Console) -> None:
@@ -231,7 +242,7 @@ def print_comparison(compared: Sequence[Compared], console: Console) -> None:
 
 
 def _figures(compared: Sequence[Compared]) -> Table:
-    title = "Figures a year, net of costs but for gross"
+    title = "Figures a year, net of costs but for gross and costs-free"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", overflow="fold", max_width=24)
     table.add_column("portfolio", overflow="fold", min_width=11, max_width=24)

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from reports.body import report_page
+from reports.costs import all_costs
 from reports.folder import ReportError, read_run, write_whole
 from reports.interrupts import end_with, leave
 from reports.metrics import all_figures
 from reports.sheets import drawing
-from reports.verdicts import all_verdicts
+from reports.verdicts import judged
 
 
 def write_report(folder: Path) -> Path:
@@ -32,7 +33,8 @@ def write_report(folder: Path) -> Path:
     target = folder / "report.html"
     with drawing(run):
         metrics: dict[str, Any] = all_figures(run)
-        metrics["verdicts"] = all_verdicts(run, metrics)
+        metrics |= judged(run, metrics)
+        metrics["costs"] = all_costs(run, metrics)
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
         write_whole(folder / "metrics.json", text + "\n")
         write_whole(target, report_page(run, metrics))

@@ -1,5 +1,7 @@
 """quantstats' full tear sheet of each strategy against the benchmark, one HTML file each.
 
+Of a parameter sweep the best combination alone has one.
+
 Sheets are drawn in processes of their own, since one takes seconds.
 """
 
@@ -24,6 +26,7 @@ from reports.folder import ReportError, Run, aside, write_whole
 from reports.interrupts import begin_worker, tidied
 from reports.metrics import periods_of, returns_of
 from reports.quant import quiet, sheet, why_no_sheet
+from reports.sweeps import subjects
 
 FOLDER = "tearsheets"
 _STYLE = """<style>
@@ -148,7 +151,7 @@ def _draw_all(tasks: Sequence[_Task], told: Connection, parent: int) -> None:
 
 def _tasks(run: Run) -> list[_Task]:
     rows = slice(0, len(run.times))
-    files = sheet_files([p.name for p in run.strategies])
+    files = sheet_files([p.name for p in subjects(run)])
     benchmark = [run.benchmark.name] if run.benchmark else []
     return [
         _Task(
@@ -179,7 +182,7 @@ def _draw(task: _Task) -> None:
 
 def _titles(rivals: Sequence[str]) -> list[str]:
     """Names as quantstats may print them: it escapes nothing, and reads $ and {{ as commands."""
-    plain = [bool(re.fullmatch(r"[\w .:+-]{1,40}", name)) for name in rivals]
+    plain = [bool(re.fullmatch(r"[\w .:+=,\[\]-]{1,40}", name)) for name in rivals]
     stand_ins = ("Strategy", "Benchmark")
     return [
         name if ok else stand_in

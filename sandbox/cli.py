@@ -47,11 +47,13 @@ def parser(module: str, description: str, arguments: str | None = None) -> argpa
     return made
 
 
-def option(target: argparse._ActionsContainer, name: str, help_text: str, **kind: Any) -> None:
+def option(
+    target: argparse._ActionsContainer, name: str, help_text: str, flag: str = "", **kind: Any
+) -> None:
     """An option of `RunConfig`, whose default it shows and leaves unset."""
     default = RunConfig.model_fields[name].default
-    shown = "" if default is None or default is False else f" (default: {default})"
-    flag = f"--{name.replace('_', '-')}"
+    shown = "" if default in (None, False, ()) else f" (default: {default})"
+    flag = flag or f"--{name.replace('_', '-')}"
     target.add_argument(flag, dest=name, default=_UNSET, help=help_text + shown, **kind)
 
 
@@ -111,6 +113,10 @@ def _add_strategy_options(parent: argparse._ActionsContainer) -> None:
         "--param", action="extend", nargs="+", default=[], metavar="K=V",
         help="parameters: k=5 for every strategy that has it, topk.k=5 for one",
     )  # fmt: skip
+    target.add_argument(
+        "--sweep", action="extend", nargs="+", default=[], metavar="K=V,V",
+        help="parameters to try all combinations of: k=2,3,5 topk.n_drop=1,2",
+    )  # fmt: skip
     names = ", ".join(get_args(SignalName))
     option(target, "signal", f"what forecasts: {names}", metavar="NAME")
     target.add_argument("--preset", metavar="NAME", help=f"named settings: {', '.join(PRESETS)}")
@@ -145,12 +151,13 @@ def config_of(args: argparse.Namespace) -> RunConfig:
     given = {
         name: value
         for name, value in vars(args).items()
-        if name in RunConfig.model_fields and value not in (None, [])
+        if name in RunConfig.model_fields and value not in (None, []) and name != "sweep"
     }
     file = getattr(args, "config", None)
     in_file = options_in(file) if file else {}
     options = in_file | given
-    options["params"] = _params(in_file) | parse_params(getattr(args, "param", []))
+    options["params"] = _mapping(in_file, "params") | parse_params(getattr(args, "param", []))
+    options["sweep"] = _mapping(in_file, "sweep") | parse_sweep(getattr(args, "sweep", []))
     return RunConfig.of(**preset_options(options.get("preset")) | options)
 
 
@@ -165,11 +172,25 @@ def parse_params(texts: Iterable[str]) -> dict[str, str]:
     return params
 
 
-def _params(options: Mapping[str, Any]) -> dict[str, Any]:
-    params = options.get("params", {})
-    if not isinstance(params, dict):
-        raise ConfigError(f"params {params!r}: a mapping is needed, such as 'k: 5'")
-    return params
+def parse_sweep(texts: Iterable[str]) -> dict[str, list[str]]:
+    """`["k=2,3", "topk.n_drop=1,2"]` to a mapping of lists of texts."""
+    sweep: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not name or not all(values.split(",")):
+            raise ConfigError(f"--sweep {text!r}: write it as name=value,value")
+        if name in sweep:
+            raise ConfigError(f"--sweep {name} is given twice: name all its values once")
+        sweep[name] = values.split(",")
+    return sweep
+
+
+def _mapping(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    given = options.get(name) or {}
+    if not isinstance(given, dict):
+        like = "k: 5" if name == "params" else "k: [2, 3, 5]"
+        raise ConfigError(f"{name} {given!r}: a mapping is needed, such as '{like}'")
+    return given
 
 
 def guarded(work: Callable[[], None], *, debug: bool, interrupted: str = "") -> int:

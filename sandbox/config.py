@@ -27,7 +27,15 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _values(value: Any) -> Any:
+    """One value as a list of one, and a text such as `2,3,5` split at its commas."""
+    if isinstance(value, str):
+        return value.split(",")
+    return [value] if isinstance(value, bool | int | float) else value
+
+
 Bps = Annotated[float, Field(ge=0, lt=10_000)]
+Values = Annotated[tuple[Param, ...], BeforeValidator(_values), Field(min_length=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # in quote currency
 
 
@@ -38,6 +46,7 @@ class RunConfig(BaseModel):
 
     strategies: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()  # paths of files
     params: Mapping[str, Param] = Field(default_factory=dict)  # k, or topk.k for one of several
+    sweep: Mapping[str, Values] = Field(default_factory=dict)  # as params, with all values to try
     preset: str | None = None  # named settings that the rest goes over
     data: str = "sample"  # data spec
     repair: bool = False  # mend bad candles instead of refusing them
@@ -73,7 +82,10 @@ class RunConfig(BaseModel):
 
     benchmark: str | None = None  # a symbol to hold; None: the whole universe in equal parts
     with_benchmark: bool = True
-    controls: bool = True  # the same strategies on the naive signals
+    # the same strategies on the naive signals, and once more without any costs
+    controls: bool = True
+    # Backtrader's, such as SharpeRatio or TimeReturn:timeframe=Months
+    analyzers: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
 
     @model_validator(mode="after")
     def _check_window(self) -> Self:

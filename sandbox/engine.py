@@ -6,7 +6,7 @@ filled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,15 @@ import numpy as np
 import pandas as pd
 
 from feeds import opening_times
+from sandbox.analyzers import AskedAnalyzer, analyses_of
 from sandbox.audit import Audit, Books
 from sandbox.broker import Account, CostedBroker
 from sandbox.errors import StrategyError, WindowError
 from sandbox.feed import NO_RESAMPLING, NS_PER_DAY, CandleFeed, Clock, times_ns
-from sandbox.ledger import Ledger
+from sandbox.ledger import Ledger, TooDear
 from sandbox.originals import Originals
 from sandbox.strategy import Desk, Signal, Strategy
+from sandbox.timers import check_timer, idle_timers
 
 FEW_BARS = 8
 WARMUP_BARS = 260  # bars of each symbol before the start, for a strategy's own indicators
@@ -37,6 +39,10 @@ class Backtest:
     weights: pd.DataFrame  # one row a bar time and symbol held
     decisions: pd.DataFrame  # one row an order or cancel, as the strategy gave it
     refused: int  # orders the broker would not take
+    bars_decided: int  # of the bars in `equity`; fewer than all: the strategy stopped itself
+    too_dear: TooDear | None  # the cheapest lot that was wanted and could not be paid for
+    idle_timers: tuple[str, ...]  # timers that never came to their time
+    analyses: Mapping[str, Any]  # what each of Backtrader's analyzers found, as plain JSON values
 
 
 class _Cerebro(bt.Cerebro):  # type: ignore[misc]
@@ -45,6 +51,24 @@ class _Cerebro(bt.Cerebro):  # type: ignore[misc]
     clock: Clock
     desk: Desk
     close_bar: Callable[[], None]
+    bars_decided = 0  # from the start on
+
+    def addanalyzer(self, ancls: Any, *args: Any, **kwargs: Any) -> None:
+        if self._begun:
+            raise StrategyError(
+                f"addanalyzer({ancls.__name__}) after the start has no effect: add it in "
+                "__init__, or ask for it with --analyzer"
+            )
+        super().addanalyzer(ancls, *args, **kwargs)
+
+    def _add_timer(self, owner: Any, when: Any, *args: Any, **kwargs: Any) -> bt.timer.Timer:
+        timer = super()._add_timer(owner, when, *args, **kwargs)
+        check_timer(timer, begun=hasattr(self, "_timers"))
+        return timer
+
+    @property
+    def _begun(self) -> bool:
+        return bool(getattr(self, "runningstrats", None))
 
     def _refuse_data(self, *_: Any, **__: Any) -> None:
         raise StrategyError(NO_RESAMPLING)
@@ -52,18 +76,26 @@ class _Cerebro(bt.Cerebro):  # type: ignore[misc]
     resampledata = replaydata = chaindata = rolloverdata = _refuse_data
 
     def _runnext(self, runstrats: list[Strategy]) -> None:
-        """Bars close, orders of before are filled in them, the strategy decides."""
+        """Bars close, orders of before are filled in them, the strategy decides.
+
+        After `runstop()` it decides no more; its orders and positions go on to the last bar.
+        """
         for strategy in runstrats:  # many call next() from it, to get past late starters
             strategy.prenext = _do_nothing  # type: ignore[method-assign]
-        while not self._event_stop and self.clock.tick():
+        while self.clock.tick():
             for feed in self.datas:
                 feed.deliver()
             self._brokernotify()
-            if self.clock.at_or_after(self.desk.start):  # before it nothing is decided
-                self._check_timers(runstrats, self.clock.days)
-            for strategy in runstrats:
-                strategy._next()
+            if not self._event_stop:
+                self._decide(runstrats)
             self.close_bar()
+
+    def _decide(self, runstrats: list[Strategy]) -> None:
+        if self.clock.at_or_after(self.desk.start):  # before it nothing is decided
+            self._check_timers(runstrats, self.clock.days)
+            self.bars_decided += 1
+        for strategy in runstrats:
+            strategy._next()
 
 
 def run_backtest(
@@ -79,6 +111,7 @@ def run_backtest(
     params: Mapping[str, Any] | None = None,
     warmup_bars: int = WARMUP_BARS,
     on_bar: Callable[[int, int], None] | None = None,
+    analyzers: Sequence[AskedAnalyzer] = (),
 ) -> Backtest:
     """Trade `frames` from `start` to `end`, both inclusive bar times, UTC.
 
@@ -119,7 +152,11 @@ def run_backtest(
     for symbol, feed in feeds.items():
         cerebro.adddata(feed, name=symbol)
     cerebro.addstrategy(strategy, **(params or {}))
-    cerebro.run()
+    for asked in analyzers:
+        cerebro.addanalyzer(asked.cls, _name=asked.label, **asked.params)
+    ran = cerebro.run()
+    if not ran:
+        raise StrategyError(f"{name} skipped its own run (StrategySkipError in __init__)")
     _ORIGINALS.check(name, broker, ledger, clock, *feeds.values())
     backtest = Backtest(
         name=name,
@@ -128,6 +165,10 @@ def run_backtest(
         weights=ledger.weights(),
         decisions=ledger.decided(),
         refused=broker.refused,
+        bars_decided=cerebro.bars_decided,
+        too_dear=ledger.too_dear,
+        idle_timers=idle_timers(cerebro._timers),
+        analyses=analyses_of(ran[0]),
     )
     audit.check(
         Books(

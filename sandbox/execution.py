@@ -31,7 +31,7 @@ import backtrader as bt
 from kronos.forecast import CLOSE, VOLUME
 from sandbox.costs import LIQUIDITY_BARS, CostModel, Liquidity, Terms
 from sandbox.feed import CandleFeed, Clock
-from sandbox.ledger import Fill, Ledger
+from sandbox.ledger import Fill, Ledger, TooDear
 from sandbox.matching import Match, Stage, gain_at_close
 from sandbox.orders import STOP_LIMITS, STOPS, TRAILING, match_order, worst_price
 
@@ -226,8 +226,18 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
             if child.data is not order.data:
                 child.decided_ns = self._now_ns
 
+    def take_down_too_dear(self, data: CandleFeed, money: float) -> None:
+        """That `money` was set aside for a symbol, if it does not pay for one lot of it."""
+        cost, money = self._costs.lot_cost(data.last_close), min(money, self.cash)
+        if money < cost:
+            self._ledger.add_too_dear(TooDear(self._now_ns, data.symbol, cost, money, self.cash))
+
     def _refuse(self, order: bt.Order, how: Any) -> None:
         self.refused += 1
+        if order.isbuy():  # of less than a lot it was the order that was too small
+            size, lot = order.created.size, self._costs.lot_size
+            money = self.cash if size >= lot else size * order.data.last_close
+            self.take_down_too_dear(order.data, money)
         self._drop(order, how)
 
     # A fill
