@@ -161,7 +161,7 @@ def sweep_table(strategy: str, figures: Mapping[str, Mapping[str, Any]], rival: 
         for name, own in figures.items()
     )
     return (
-        f'<div class="box small"><table><thead><tr><th>{escape(strategy)} with</th>{heads}</tr>'
+        f'<div class="box small wrap"><table><thead><tr><th>{escape(strategy)} with</th>{heads}</tr>'
         f"</thead><tbody>{rows}</tbody></table></div>"
     )
 
