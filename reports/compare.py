@@ -46,7 +46,6 @@ from reports.tables import (
 _COLUMNS = (
     ("CAGR", "cagr_pct", signed_percent),
     ("gross", "gross_cagr_pct", signed_percent),
-    ("costs-free", "costs_free_cagr_pct", signed_percent),
     ("Sharpe", "sharpe", ratio),
     ("Drawdown", "max_drawdown_pct", signed_percent),
     ("Turnover", "turnover_pct_per_year", whole_percent),
@@ -242,7 +241,7 @@ def print_comparison(compared: Sequence[Compared], console: Console) -> None:
 
 
 def _figures(compared: Sequence[Compared]) -> Table:
-    title = "Figures a year, net of costs but for gross and costs-free"
+    title = "Figures a year, net of costs but for gross"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", overflow="fold", max_width=24)
     table.add_column("portfolio", overflow="fold", min_width=11, max_width=24)

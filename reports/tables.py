@@ -161,8 +161,8 @@ def sweep_table(strategy: str, figures: Mapping[str, Mapping[str, Any]], rival: 
         for name, own in figures.items()
     )
     return (
-        f'<div class="box small"><table><thead><tr><th>{escape(strategy)} with</th>{heads}</tr>'
-        f"</thead><tbody>{rows}</tbody></table></div>"
+        f'<div class="box small wrap"><table><thead><tr><th>{escape(strategy)} with</th>{heads}'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 

@@ -98,11 +98,17 @@ def notes(run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]]) -> list[s
 def _swept(run: Prepared) -> list[str]:
     """How many combinations were tried, and what was not traded for it."""
     tried = Counter(one.sweep_of for one in run.strategies if one.sweep_of)
-    return [
-        f"{name} was traded with {count:,} combinations of parameters, without twins on naive "
-        f"signals or without costs: run one of them with --param for those."
+    told = [
+        f"{name} was traded with {count:,} combination{'' if count == 1 else 's'} of parameters, "
+        "without twins on naive signals or without costs: run one of them with --param for those."
         for name, count in tried.items()
     ]
+    if len(tried) > 1:
+        told.append(
+            f"{sum(tried.values()):,} combinations were tried in all: what is said of the luck of "
+            "a best one knows of its own strategy's alone."
+        )
+    return told
 
 
 def _cut_short(traded: Sequence[tuple[Portfolio, Backtest]]) -> list[str]:

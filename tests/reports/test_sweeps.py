@@ -2,11 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from reports.compare import main as compare
 from reports.folder import read_run
 from reports.luck import FEWEST_DAYS, MOST_AT_ONCE, SharpeResamples
 from reports.metrics import all_figures
@@ -124,6 +126,17 @@ def test_the_page_is_about_the_best_and_lists_all(swept):
     assert rows[6] == "benchmark"
     assert "5 other combinations" in page
     assert page.count(COMBINATIONS[0]) == 2  # in two charts, and in no table of figures
+
+
+def test_side_by_side_a_sweep_is_its_best_combination(swept, capsys):
+    folders = [str(swept("a")), str(swept("b", drifts={COMBINATIONS[2]: 0.005}))]
+    page = Path(folders[0]) / "side.html"
+    assert compare([*folders, "--out", str(page)]) == 0
+    best = [best_of(read_run(Path(folder)), "topk").name for folder in folders]
+    assert best[1] == COMBINATIONS[2]
+    text = page.read_text()
+    assert all(name in text for name in best)
+    assert not any(name in text for name in COMBINATIONS if name not in best)
 
 
 def test_the_best_is_that_of_the_days_that_are_judged(swept):

@@ -164,3 +164,18 @@ def test_a_sweep_from_a_file_and_a_strategy_beside_it(tmp_path, monkeypatch, cap
     Path("run.yaml").write_text("sweep: 3\n")
     assert main(options) == 2
     assert "sweep 3: a mapping is needed, such as 'k: [2, 3, 5]'" in capsys.readouterr().err
+
+
+def test_how_many_were_tried_in_all_is_told_where_several_are_swept():
+    from types import SimpleNamespace
+
+    from sandbox.record import _swept
+
+    def told(*of):
+        return _swept(SimpleNamespace(strategies=[SimpleNamespace(sweep_of=name) for name in of]))
+
+    assert told(None) == []
+    [one] = told("topk", "topk", None)
+    assert one.startswith("topk was traded with 2 combinations of parameters, without twins")
+    *_, last = told("topk", "topk", "other")
+    assert last.startswith("3 combinations were tried in all")
