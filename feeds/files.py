@@ -92,7 +92,7 @@ def _gather(
     _refuse_mixed_zones(pieces)
     frames: dict[str, pd.DataFrame] = {}
     opens: dict[str, Times] = {}
-    said: dict[str, str] = {}
+    said: dict[str, tuple[str, ...]] = {}
     repairs: list[str] = []
     for symbol, parts in pieces.items():
         joined = _join([part.arranged.frame for part in parts])

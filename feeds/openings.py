@@ -23,7 +23,7 @@ class Placed(NamedTuple):
 
     frame: pd.DataFrame  # [bars, 6], by close time
     opens_ns: Times  # [bars]
-    said: str  # what was recognised, converted or assumed: a sentence, or nothing
+    said: tuple[str, ...]  # what was recognised, converted or assumed
     repairs: tuple[str, ...] = ()
 
 
