@@ -115,8 +115,9 @@ class _Length(NamedTuple):
     def first_day_after(self, days: NDArray[np.int64]) -> NDArray[np.int64]:
         """The day after the last one of a bar that begins on each of `days`."""
         if self.months:
-            begun = days - _first_of_month(days) < FIRST_DAYS
-            return np.where(begun, _first_of_month(days, self.months), days + self.days)
+            into_month = days - _first_of_month(days)
+            in_next = _first_of_month(days, self.months)
+            return np.where(into_month < FIRST_DAYS, in_next, in_next + into_month)
         if self.days == 7:
             weekdays = (days + UNIX_EPOCH_WEEKDAY) % 7
             monday = (weekdays == MONDAY).mean() >= MOSTLY

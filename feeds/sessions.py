@@ -88,7 +88,7 @@ class Held(NamedTuple):
         places = np.searchsorted(self.hours.opens_ns, self.times_ns) - 1
         known = places >= 0
         opens, closes = self.hours.opens_ns[places], self.hours.closes_ns[places]
-        if usual_length(self.times_ns) >= DAILY_NS:
+        if self._daily:
             inside = known & (self.times_ns <= closes + LATEST_AFTER_CLOSE_NS)
             followed = (known & (self.times_ns == closes)).mean() >= MOSTLY_AT_CLOSE
         else:
@@ -109,6 +109,10 @@ class Held(NamedTuple):
         return np.where(inside, closes, np.iinfo(np.int64).max)
 
     @property
+    def _daily(self) -> bool:
+        return usual_length(self.times_ns) >= DAILY_NS
+
+    @property
     def _last(self) -> int:
         return len(self.hours.days_ns) - 1
 
@@ -118,10 +122,11 @@ class Held(NamedTuple):
 
     def _share_inside(self) -> float:
         places = self._opened_before_or_at()
-        return self._share(
-            (self.hours.opens_ns[places] <= self.times_ns)
-            & (self.times_ns <= self.hours.closes_ns[places])
-        )
+        closes = self.hours.closes_ns[places]
+        if self._daily:
+            closes = closes + LATEST_AFTER_CLOSE_NS
+        opens = self.hours.opens_ns[places]
+        return self._share((opens <= self.times_ns) & (self.times_ns <= closes))
 
     def _share(self, inside: NDArray[np.bool_]) -> float:
         """Of the bars in the years that the calendar knows."""
