@@ -123,7 +123,9 @@ def _dated(
     first_day = declared == "open" or stamped.column == "open"
     dates = Dates.of(stamped.times_ns, stamped.offsets_ns, first_day=first_day, zone=zone)
     opens, closes, said = dates.opens_ns, dates.closes_ns, [dates.said]
-    if sessions is not None and dates.daily:
+    if sessions is None and dates.daily:
+        said = [f"{dates.said}, as long as no --exchange gives its hours"]
+    elif sessions is not None and dates.daily:
         found = Held.of(sessions, dates.days_ns).of_dates(dates.days_ns)
         if found is None:
             said.append(_not_used(sessions.name))
