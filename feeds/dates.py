@@ -46,7 +46,8 @@ class Dates(NamedTuple):
         length = _Length.of(days)
         if length.daily:
             where = zone or ("their own time zone" if offsets_ns.any() else "UTC")
-            said = f"Bars are stamped with dates: each opens at 00:00 and closes at 23:59:59 in {where}"
+            hours = f"each opens at 00:00 and closes at 23:59:59 in {where}"
+            said = f"Bars are stamped with dates: {hours}"
             return cls(days_ns, times_ns.copy(), last_seconds(times_ns), True, said)
         reading = "first" if first_day else length.reading(days)
         if reading == "last":
