@@ -21,7 +21,9 @@ SUMMER_ZONES = (
 )  # fmt: skip
 EVEN = 0.6  # of the typical distance: where some dates are closer, they are days with holes
 UNIX_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
-MONDAY, FRIDAY, SUNDAY = 0, 4, 6
+MONDAY, FRIDAY, SATURDAY, SUNDAY = 0, 4, 5, 6
+FEWEST_WEEKS = 3
+ONE_OF_TEN, HARDLY_ANY = 0.1, 0.02
 FIRST_DAYS = 3  # of a month, since a weekend or New Year may come before its first session
 LAST_DAYS = 3
 MONTHS = {(26, 36): 1, (80, 102): 3, (350, 380): 12}  # days apart, lowest and highest, to months
@@ -134,6 +136,15 @@ def at_midnight(local_ns: Times) -> bool:
     """Whether all times are midnights, or 01:00 on the days that summer time lets begin then."""
     hours, rest = np.divmod(local_ns % NS_PER_DAY, NS_PER_HOUR)
     return not rest.any() and bool((hours <= 1).all()) and (hours == 0).mean() >= NEARLY_ALL
+
+
+def days_are_over(local_ns: Times) -> bool:
+    """Whether daily midnights end the days of a working week: on Saturdays, not on Mondays."""
+    if len(local_ns) < FEWEST_WEEKS * 5 or not at_midnight(local_ns):
+        return False
+    weekdays = (local_ns // NS_PER_DAY + UNIX_EPOCH_WEEKDAY) % 7
+    shares = np.bincount(weekdays, minlength=7) / len(weekdays)
+    return bool(shares[SATURDAY] >= ONE_OF_TEN and shares[[MONDAY, SUNDAY]].max() <= HARDLY_ANY)
 
 
 def last_seconds(times_ns: Times) -> Times:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .dates import Dates, at_midnight, last_seconds, zone_of_midnights
+from .dates import Dates, at_midnight, days_are_over, last_seconds, zone_of_midnights
+from .evidence import Doubt
 from .sessions import Held, Sessions
 from .spacing import DAILY_NS, NS_PER_DAY, Times, closing_times, opening_times
 
@@ -25,7 +26,9 @@ ASSUMED = (
     "Stamps are taken as the closing times of bars: if they are opening times, as in most files of "
     "crypto exchanges, say --stamps open, else --stamps close"
 )
+DECLARED = "declared"
 WITH_SESSION = "Bars are stamped with dates: each opens and closes with its session"
+DAYS_OVER = "Stamps at midnight are closing times: Saturdays have them and Mondays do not"
 DAYS_AND_SHORTER = (
     "Daily bars before or after shorter ones are stamped with dates: each closes at 23:59:59; the "
     "stamps of the shorter ones are taken as closing times (--stamps open, if they are not)"
@@ -47,20 +50,27 @@ class Timed(NamedTuple):
     closes_ns: Times  # [bars]
     opens_ns: Times  # [bars], each before its close and none before the close of the last bar
     said: tuple[str, ...] = ()  # what was recognised, converted or assumed
+    doubt: Doubt | None = None
 
 
-def timed(stamped: Stamped, declared: Stamps | None, sessions: Sessions | None) -> Timed:
-    """`declared`: what the stamps are, where the user says so."""
+def timed(
+    stamped: Stamped, declared: Stamps | None, sessions: Sessions | None, *, why: str = DECLARED
+) -> Timed:
+    """`declared`: what the stamps are, where the user, or `why`, says so."""
     if declared != "close":
         stamped, zone = _in_zone(stamped)
+        if declared is None and days_are_over(stamped.times_ns + stamped.offsets_ns):
+            return _closed(stamped, None, DAYS_OVER)
         if _are_dates(stamped):
             return _dated(stamped, declared, sessions, zone)
     held = Held.of(sessions, stamped.times_ns) if sessions is not None else None
     evidence = held.stamps_are if held is not None else None
     if declared == "open":
-        return _opened(stamped, held, "Stamps are taken as opening times, as declared")
+        return _opened(stamped, held, f"Stamps are taken as opening times, as {why}")
     if stamped.column == "open":
         return _opened(stamped, held, "Stamps are opening times, as their column says")
+    if declared == "close" and why != DECLARED:
+        return _closed(stamped, held, f"Stamps at midnight are closing times, as {why}")
     if declared == "close" or stamped.column == "close" or stamped.opened_ns is not None:
         return _closed(stamped, held)
     if held is not None and evidence == "open":
@@ -68,7 +78,9 @@ def timed(stamped: Stamped, declared: Stamps | None, sessions: Sessions | None) 
     days = _days_beside_shorter_bars(stamped.times_ns + stamped.offsets_ns)
     if days.any():
         return _closed(_at_their_end(stamped, days), held, DAYS_AND_SHORTER)
-    return _closed(stamped, held, *(() if evidence == "close" else (ASSUMED,)))
+    if evidence == "close":
+        return _closed(stamped, held)
+    return _closed(stamped, held, ASSUMED)._replace(doubt="closes")
 
 
 def _in_zone(stamped: Stamped) -> tuple[Stamped, str]:
@@ -137,7 +149,8 @@ def _dated(
     if stamped.opened_ns is not None:
         return Timed(closes, stamped.opened_ns, tuple(said))
     opens[1:] = np.maximum(opens[1:], closes[:-1])
-    return Timed(closes, opens, tuple(said))
+    doubtful = stamped.column == "time" and dates.said in said[0] and dates.daily and not first_day
+    return Timed(closes, opens, tuple(said), "dates" if doubtful else None)
 
 
 def _days_beside_shorter_bars(local_ns: Times) -> NDArray[np.bool_]:
