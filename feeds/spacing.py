@@ -86,7 +86,7 @@ def _openings(closes: Times, *, first_bar_hides: bool) -> Times:
         return closes - NS_PER_DAY
     spacing = _whole_days(gaps)
     lengths, _ = _lengths(spacing, hides=first_bar_hides)
-    lengths[1:] += np.maximum(gaps - spacing, 0)
+    lengths[1:] += np.where(lengths[1:] >= DAILY_NS, np.maximum(gaps - spacing, 0), 0)
     opens: Times = closes - lengths
     at_once = gaps < 2 * lengths[1:]
     opens[1:] = np.where(at_once, closes[:-1], np.maximum(opens[1:], closes[:-1]))

@@ -253,6 +253,13 @@ def test_a_gap_of_hours_in_five_minute_bars_moves_no_opening() -> None:
     assert np.array_equal(opened(bars), bars.as_unit("ns").asi8 - 5 * MINUTE)
 
 
+@pytest.mark.parametrize("lost_hours", [22, 24])
+def test_a_gap_as_long_as_a_day_of_summer_time_in_hourly_bars(lost_hours: int) -> None:
+    bars = pd.date_range("2018-01-10", periods=500, freq="h", tz="UTC")
+    bars = bars.delete(range(200, 200 + lost_hours))
+    assert np.array_equal(opened(bars), bars.as_unit("ns").asi8 - NS_PER_HOUR)
+
+
 def test_half_a_million_bars_take_a_moment() -> None:
     bars = pd.date_range("2015-01-01", periods=500_000, freq="5min", tz="UTC")
     began = time.perf_counter()

@@ -148,6 +148,18 @@ def test_bars_of_dates_are_daily_and_stand_at_midnight_for_the_model(exchange):
     assert past[0, -1].tolist() == [0, 0, 4, 5, 4] and future[0, 0].tolist() == [0, 0, 0, 8, 4]
 
 
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo", "Australia/Sydney"])
+def test_the_model_sees_the_dates_of_the_file_whatever_its_zone(zone):
+    days = pd.bdate_range("2024-03-04", "2024-04-12", tz=zone)  # summer time begins or ends
+    table = pd.DataFrame({"date": days, "open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0})
+    frame = feeds.from_frames({"A": table})["A"]
+    windows = Windows.of({"A": frame}, Sampling(lookback=20, horizon=1), frame.index[-1:])
+    past, future = windows.stamps()  # minute, hour, weekday, day, month
+    seen = [tuple(fields) for fields in past[0].tolist()]
+    assert seen == [(0, 0, day.weekday(), day.day, day.month) for day in days[-20:]]
+    assert future[0, 0].tolist() == [0, 0, 0, 15, 4]
+
+
 def test_dates_under_a_calendar_that_never_shuts_keep_their_date():
     days = pd.date_range("2024-01-01", periods=40)
     table = pd.DataFrame({"date": days, "open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0})
