@@ -25,7 +25,7 @@ LATEST_BARS = 5000
 FEWEST_BARS = 50
 LEAST_CORRELATION = 0.2
 MOST_BY_CHANCE = 0.4  # of the correlation in the other reading
-DEVIATIONS = 5.0
+DEVIATIONS = 4.0
 FEWEST_EQUAL, MOSTLY_EQUAL, HARDLY_EQUAL = 10, 0.9, 0.2  # closes, and shares of them
 DAYS_OF_A_WEEK = 7
 
@@ -37,6 +37,7 @@ class Read(NamedTuple):
     stamps_ns: Times  # [bars], as the source has them
     closes_ns: Times  # [bars], as they were read
     prices: NDArray[np.float64]  # [bars], at the close
+    moves: NDArray[np.float64]  # [bars], log return from the opening to the close
 
 
 class _Kind(NamedTuple):
@@ -51,6 +52,8 @@ def contradicted(read: Mapping[str, Read], doubt: Doubt) -> dict[str, str]:
     What is shown for one symbol holds for all of its kind. Dates are only doubted where a market
     never shuts: elsewhere its hours, and not the stamps, may be what moves it with earlier bars.
     """
+    if all(bars.doubt != doubt for bars in read.values()):
+        return {}
     kinds: dict[_Kind, list[str]] = {}
     for symbol, bars in read.items():
         kinds.setdefault(_kind(bars), []).append(symbol)
@@ -86,8 +89,8 @@ def _contradicts(other: Read, bars: Read) -> bool:
     if usual_length(other.closes_ns) > usual_length(bars.closes_ns):
         taken, else_ = (_share_equal(other, bars, closes) for closes in (bars.closes_ns, stamps))
         return else_ >= MOSTLY_EQUAL and taken <= HARDLY_EQUAL
-    taken, _ = _correlation(other, bars.closes_ns, bars.prices)
-    else_, known = _correlation(other, stamps, bars.prices)
+    taken, _ = _correlation(other, bars.closes_ns, bars.moves)
+    else_, known = _correlation(other, stamps, bars.moves)
     if known < FEWEST_BARS or else_ < LEAST_CORRELATION or taken > MOST_BY_CHANCE * else_:
         return False
     apart = np.arctanh(min(else_, 0.999)) - np.arctanh(taken)
@@ -104,15 +107,15 @@ def _share_equal(other: Read, bars: Read, closes_ns: Times) -> float:
     return float(equal[known].mean())
 
 
-def _correlation(other: Read, closes_ns: Times, prices: NDArray[np.float64]) -> tuple[float, int]:
-    """Of the returns of bars with those of another symbol between the same closes, without its
-    sign; and of how many."""
-    closes_ns, prices = closes_ns[-LATEST_BARS:], prices[-LATEST_BARS:]
+def _correlation(other: Read, closes_ns: Times, moves: NDArray[np.float64]) -> tuple[float, int]:
+    """Of the moves within bars with those of another symbol from one of their closes to the next,
+    without its sign; and of how many."""
+    closes_ns, moves = closes_ns[-LATEST_BARS:], moves[-LATEST_BARS:]
     inside = (closes_ns >= other.closes_ns[0]) & (closes_ns <= other.closes_ns[-1] + NS_PER_DAY)
     if inside.sum() < FEWEST_BARS:
         return 0.0, 0
     last_known = np.searchsorted(other.closes_ns, closes_ns[inside], side="right") - 1
-    own, its = np.diff(np.log(prices[inside])), np.diff(np.log(other.prices[last_known]))
+    own, its = moves[inside][1:], np.diff(np.log(other.prices[last_known]))
     traded = np.diff(last_known) > 0  # over a weekend the other one may stand still
     traded[1:] &= traded[:-1].copy()
     own, its = own[traded], its[traded]

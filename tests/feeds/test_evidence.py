@@ -121,6 +121,15 @@ def test_moments_are_openings_where_prices_show_it(
     assert any(text.startswith(said) for text in candles.timing) is (stamp == "open")
 
 
+def test_a_stock_s_days_stamped_at_their_opening_are_not_known_then() -> None:
+    days = stock(COIN, "date").assign(date=lambda t: t["date"] + pd.Timedelta("14h30min"))
+    candles = feeds.from_frames({"S": days, "C": table(COIN, HOUR, "close")})
+    assert opens(candles, "S")[0] == "2023-01-02 14:30:00"
+    assert closes(candles, "S")[0] == "2023-01-03 14:30:00"
+    at_close = feeds.from_frames({"S": stock(COIN, "close"), "C": table(COIN, HOUR, "close")})
+    assert closes(at_close, "S")[0] == "2023-01-02 21:00:00"
+
+
 def test_what_is_declared_is_not_doubted() -> None:
     tables = {"FINE": table(COIN, HOUR, "close"), "DAY": table(COIN, DAY, "close")}
     candles = feeds.from_frames(tables, stamps="open")

@@ -265,4 +265,4 @@ def test_half_a_million_bars_take_a_moment() -> None:
     began = time.perf_counter()
     opened(bars[(bars.hour >= 14) & (bars.day_of_week < 5)])
     opened(bars)
-    assert time.perf_counter() - began < 3
+    assert time.perf_counter() - began < 10  # a loop over the bars takes minutes
