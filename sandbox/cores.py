@@ -28,13 +28,16 @@ SECS_BETWEEN_LOOKS = 0.1
 _forked: Any = None  # the work and its pieces, for the workers that are forked while it is set
 
 
-def over_cores(work: Work[Piece, Done], pieces: Sequence[Piece], progress: Progress) -> list[Done]:
+def over_cores(
+    work: Work[Piece, Done], pieces: Sequence[Piece], progress: Progress, most: int | None = None
+) -> list[Done]:
     """`work` of every piece. It tells of its own steps, and every piece has as many.
 
-    An error of a worker is raised here, and what the others have not done is left undone.
+    An error of a worker is raised here, and what the others have not done is left undone. `most`
+    is the most workers there may be; one piece has a worker of its own, too.
     """
-    workers = min(len(pieces), cores())
-    if workers < 2 or not sys.platform.startswith("linux"):
+    workers = min(len(pieces), cores() if most is None else most)
+    if cores() < 2 or not workers or not sys.platform.startswith("linux"):
         return [
             work(piece, partial(_after, progress, nth, len(pieces)))
             for nth, piece in enumerate(pieces)

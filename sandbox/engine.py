@@ -34,6 +34,7 @@ class Backtest:
     weights: pd.DataFrame  # one row a bar time and symbol held
     decisions: pd.DataFrame  # one row an order or cancel, as the strategy gave it
     refused: int  # orders the broker would not take
+    bars_needed: int  # before the indicators of the symbol that needs most say anything
 
 
 class _Cerebro(bt.Cerebro):  # type: ignore[misc]
@@ -99,7 +100,7 @@ def run_backtest(
     for symbol, feed in feeds.items():
         cerebro.adddata(feed, name=symbol)
     cerebro.addstrategy(strategy, **(params or {}))
-    cerebro.run()
+    ran = cerebro.run()
     _ORIGINALS.check(name, broker, ledger, clock, *feeds.values())
     backtest = Backtest(
         name=name,
@@ -108,6 +109,7 @@ def run_backtest(
         weights=ledger.weights(),
         decisions=ledger.decided(),
         refused=broker.refused,
+        bars_needed=max(ran[0]._minperiods) if ran else 0,
     )
     audit.check(
         Books(

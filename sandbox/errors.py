@@ -8,9 +8,13 @@ SandboxError
 └── StoreError        the forecast store cannot be written or read
 """
 
+from typing import Any
+
 
 class SandboxError(Exception):
     """Base of every error of this room; its text is one line."""
+
+    stopped: Any = None  # `portfolios.Stopped` where it ended a portfolio's backtest
 
 
 class ConfigError(SandboxError):

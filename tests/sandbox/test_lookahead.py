@@ -12,9 +12,9 @@ from sandbox.altered import ALTERATIONS, altered_future
 from sandbox.errors import ConfigError, StrategyError, WindowError
 from sandbox.lookahead import CUTS, cut_times, history_amounts
 from sandbox.naive import NaiveSource
-from sandbox.rerun import Decision, Outcome, Trial
+from sandbox.portfolios import Market
+from sandbox.rerun import Decision, Outcome, Rerun
 from sandbox.signal import KronosSource
-from sandbox.strategy_file import load_strategy
 from tests.conftest import FREE, make_checkpoint, make_frame, make_market
 from tests.sandbox.lookahead_cases import (
     BARS,
@@ -24,7 +24,7 @@ from tests.sandbox.lookahead_cases import (
     BarSource,
     BuysEverySeventhBar,
     BuysOnTheLastBar,
-    EveryBar,
+    Divides,
     FearsHighPrices,
     FlipsCoins,
     FollowsForecast,
@@ -41,10 +41,13 @@ from tests.sandbox.lookahead_cases import (
     Remembers,
     SellsWhatWillEnd,
     ShortAverage,
+    Splits,
     WaitsForPrices,
     first,
+    loaded,
     make_jumps,
     proved,
+    trials,
 )  # fmt: skip
 
 STRATEGIES = Path(__file__).parents[2] / "strategies"
@@ -58,6 +61,16 @@ def frames():
 @pytest.fixture(scope="module")
 def jumps():
     return make_jumps()
+
+
+def outcomes(frames, *others, start):
+    """What momentum decides on each of some markets."""
+    rerun = Rerun(trials=trials(), loaded=loaded(Momentum), source=NoSource(), sampling=SAMPLING)
+    markets = [
+        Market(frames=each, account=FREE, start=start, end=max(f.index[-1] for f in each.values()))
+        for each in (frames, *others)
+    ]
+    return rerun.all(markets)
 
 
 # Honest ones
@@ -80,7 +93,7 @@ def test_the_shipped_strategies_are_clean(name, signal):
     frames["E"] = frames["E"].drop(frames["E"].index[113])  # lacks a bar
     source = KronosSource(make_checkpoint(), store=None) if signal == "kronos" else None
     proof = proved(
-        load_strategy(STRATEGIES / f"{name}.py"),
+        STRATEGIES / f"{name}.py",
         frames,
         source=source or NaiveSource(signal),
     )
@@ -123,10 +136,6 @@ def test_what_is_honest_in_an_unequal_market_is_clean():
 
 
 def test_the_number_of_symbols_may_be_known(frames):
-    class Splits(EveryBar):
-        def size(self):
-            return len(self.datas)
-
     late = dict(frames, C=frames["C"].iloc[120:])
     assert proved(Splits, late).clean
 
@@ -136,9 +145,7 @@ def test_the_number_of_symbols_may_be_known(frames):
 def test_no_cut_changes_an_honest_strategy(seed, cut, way):
     frames = make_market("ABC", 80, seed)
     times = frames["A"].index
-    trial = Trial(Momentum, {}, FREE, times[30], NoSource(), SAMPLING)
-    rerun = trial.run(altered_future(frames, times[cut], way))
-    base = trial.run(frames)
+    base, rerun = outcomes(frames, altered_future(frames, times[cut], way), start=times[30])
     assert base.error is None and rerun.error is None
     assert base.until(times[cut]) == rerun.until(times[cut])
 
@@ -213,7 +220,6 @@ def test_an_average_that_remembers_its_start_is_caught():
 
 
 def test_what_a_run_leaves_behind_is_caught(frames):
-    Remembers.seen.clear()
     proof = proved(Remembers, frames)
     found = first(proof)
     assert (found.check, found.bar) == ("repeat", frames["A"].index[FIRST])
@@ -222,8 +228,8 @@ def test_what_a_run_leaves_behind_is_caught(frames):
 
 
 def test_a_strategy_that_stops_for_want_of_a_future_is_caught(frames):
-    ReadsEightBarsAhead.last = frames["A"].index[110]
-    found = first(proved(ReadsEightBarsAhead, frames, cuts=1))
+    bars = {"bars": 10}
+    found = first(proved(ReadsEightBarsAhead, frames, cuts=1, attributes=bars))
     assert found.cut == found.bar == frames["A"].index[FIRST]
     assert found.as_run == ("buy 1 A at market",)
     assert found.when_varied[0].startswith("stopped with IndexError: index ")
@@ -243,14 +249,14 @@ def test_one_bar_has_no_future(frames):
 
 
 def test_a_stop_past_the_cut_is_no_finding(frames):
-    FearsHighPrices.most = frames["A"]["close"].iloc[FIRST:].max()
+    most = {"most": float(frames["A"]["close"].iloc[FIRST:].max())}
     with pytest.raises(StrategyError, match=r"stopped at .* on candles altered .* too high"):
-        proved(FearsHighPrices, frames, cuts=1)
+        proved(FearsHighPrices, frames, cuts=1, attributes=most)
 
 
 def test_an_error_of_the_run_itself_is_told(frames):
     with pytest.raises(ZeroDivisionError):
-        proved(type("Bad", (EveryBar,), {"size": lambda self: 1 / 0}), frames)
+        proved(Divides, frames)
 
     class Broken(NoSource):
         def book(self, *_):
@@ -301,10 +307,9 @@ def test_amounts_of_history(bars_before, given, amounts):
 
 def test_a_rerun_does_differ_after_the_cut(frames):
     times = frames["A"].index
-    trial = Trial(Momentum, {}, FREE, times[FIRST], NoSource(), SAMPLING)
-    base = trial.run(frames)
+    ways = [altered_future(frames, times[110], way) for way in ALTERATIONS[:2]]
+    base, *reruns = outcomes(frames, *ways, start=times[FIRST])
     assert base.error is None
-    for way in ALTERATIONS[:2]:
-        rerun = trial.run(altered_future(frames, times[110], way))
+    for rerun in reruns:
         assert rerun.until(times[110]) == base.until(times[110])
         assert rerun.until(times[113]) != base.until(times[113])
