@@ -30,7 +30,7 @@ import pyarrow.parquet
 
 ROOT = Path(__file__).resolve().parent.parent
 LOADING = -1  # no bar yet: the strategy's file is being read
-SLACK_BYTES = 256  # a bar, that nobody is asked about
+SLACK_BYTES = 1024  # a bar: what the system itself reads, such as its settings
 LIBRARY_BYTES = 64 << 10  # what the system reads of a compiled module to load it
 
 FILES = {"open", "sqlite3.connect"}

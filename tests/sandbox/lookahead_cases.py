@@ -223,6 +223,44 @@ class ShortAverage(EveryBar):
         return round(self.average[0], 6)
 
 
+class StopsBehindTheRange(Strategy):
+    """Honest: a stop two average ranges below each close; the average never quite forgets."""
+
+    def __init__(self):
+        self.range = bt.ind.ATR(self.data, period=14)
+        self.stop_order = None
+
+    def next(self):
+        if self.stop_order is not None:
+            self.cancel(self.stop_order)
+        if not self.position.size:
+            self.buy(size=5)
+        stop = self.data.close[0] - 2 * self.range[0]
+        self.stop_order = self.sell(size=5, exectype=bt.Order.Stop, price=stop)
+
+
+class BidsAtAnAverage(Strategy):
+    """Honest: as above, with limits at an exponential average and sizes by it."""
+
+    def __init__(self):
+        self.average = bt.ind.EMA(self.data.close, period=20)
+
+    def next(self):
+        order = {"exectype": bt.Order.Limit, "price": self.average[0], "valid": self.now}
+        if not self.position.size:
+            self.buy(size=500 / self.average[0], **order)
+        else:
+            self.close()
+
+
+class BuysWhatHasEnded(Strategy):
+    """Holds the first symbol once the data of another one have ended."""
+
+    def next(self):
+        ended = any(data.ended for data in self.datas)
+        self.order_target_weights({self.datas[0]: 0.9 if ended else 0.1})
+
+
 class Remembers(EveryBar):
     seen: ClassVar = []  # the next run finds it filled
 

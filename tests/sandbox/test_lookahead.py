@@ -9,21 +9,35 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.altered import ALTERATIONS, altered_future
+from sandbox.broker import Account
+from sandbox.costs import CostModel
 from sandbox.errors import ConfigError, StrategyError, WindowError
-from sandbox.lookahead import CUTS, cut_times, history_amounts
+from sandbox.feed import times_ns
+from sandbox.lookahead import CUTS, Proof, cut_times, history_amounts
+from sandbox.lookahead_cli import lines
 from sandbox.naive import NaiveSource
 from sandbox.portfolios import Market
-from sandbox.rerun import Decision, Outcome, Rerun
+from sandbox.rerun import (
+    HISTORY_ROUNDING,
+    Decision,
+    Outcome,
+    Rerun,
+    first_difference,
+    largest_difference,
+)
 from sandbox.signal import KronosSource
-from tests.conftest import FREE, make_checkpoint, make_frame, make_market
+from sandbox.windows import Sampling
+from tests.conftest import FREE, make_checkpoint, make_frame, make_market, make_run
 from tests.sandbox.lookahead_cases import (
     BARS,
     FIRST,
     SAMPLING,
     AboveLongAverage,
     BarSource,
+    BidsAtAnAverage,
     BuysEverySeventhBar,
     BuysOnTheLastBar,
+    BuysWhatHasEnded,
     Divides,
     FearsHighPrices,
     FlipsCoins,
@@ -42,6 +56,7 @@ from tests.sandbox.lookahead_cases import (
     SellsWhatWillEnd,
     ShortAverage,
     Splits,
+    StopsBehindTheRange,
     WaitsForPrices,
     first,
     loaded,
@@ -50,6 +65,7 @@ from tests.sandbox.lookahead_cases import (
     trials,
 )  # fmt: skip
 
+FRACTIONS = CostModel(lot_size=1e-6)
 STRATEGIES = Path(__file__).parents[2] / "strategies"
 
 
@@ -217,6 +233,78 @@ def test_an_average_that_remembers_its_start_is_caught():
     assert found.varied == "390 bars of history before the start instead of 260"
     assert proof.futures == 12
     assert [d.check for d in proof.differences] == ["history"]
+
+
+@pytest.mark.parametrize("strategy", [StopsBehindTheRange, BidsAtAnAverage])
+def test_rounding_of_an_average_is_no_dependence_on_the_start(strategy):
+    frames = make_market("A", 430)
+    proof = proved(strategy, frames, first=400, cuts=1, account=Account(cash=1e5, costs=FRACTIONS))
+    assert proof.clean, proof.differences
+    assert len(proof.history_bars) == 2
+    assert 0 < proof.history_apart < 1e-6
+
+
+def test_the_largest_difference_between_histories_is_told():
+    times = make_market("A", 2)["A"].index
+    proof = Proof(decisions=5, futures=12, history_bars=(390, 400), history_apart=4.4e-11)
+    assert lines("stops", proof, *times) == [
+        "stops: clean. 5 decisions compared on 12 altered futures and 2 amounts of history, where "
+        "sizes and prices differ by rounding, 4e-11 at most."
+    ]
+
+
+def test_between_histories_only_rounding_is_allowed():
+    time = pd.Timestamp("2023-01-02", tz="UTC")
+    stop = Decision(time, "A", "sell", 12.0, "stop", 101.5)
+    near = stop._replace(price=101.5 * (1 + 9e-7), size=12 * (1 - 9e-7))
+    assert first_difference([stop], [near]) is not None
+    assert first_difference([stop], [near], HISTORY_ROUNDING) is None
+    assert largest_difference([stop], [near]) == pytest.approx(9e-7, rel=1e-3)
+    market = stop._replace(kind="market", price=None)
+    for other in (
+        stop._replace(price=101.5 * (1 + 2e-6)), stop._replace(size=13.0), market,
+        stop._replace(side="buy"), stop._replace(symbol="B"), stop._replace(kind="limit"),
+        stop._replace(time=time + pd.Timedelta(days=1)),
+    ):  # fmt: skip
+        assert first_difference([stop], [other], HISTORY_ROUNDING) is not None
+    assert first_difference([stop], [], HISTORY_ROUNDING) is not None
+    assert first_difference([stop, market], [market, stop], HISTORY_ROUNDING) is not None
+
+
+def test_a_forecast_has_its_lookback_however_little_history_is_given(frames):
+    wide = Sampling(lookback=90, horizon=3, samples=4)
+    proof = proved(FollowsForecast, frames, source=NaiveSource("momentum"), sampling=wide, cuts=1)
+    assert proof.history_bars == (75,)  # fewer than the lookback
+    assert proof.clean, proof.differences
+
+
+# The candles are those of a run
+
+
+def test_the_candles_are_those_of_a_run_and_go_on_after_its_end():
+    frames = make_market("AB", 140)
+    times = frames["A"].index
+    frames["B"] = frames["B"].drop(times[115:135])  # pauses over the end of the run
+    window = {"start": times[FIRST], "end": times[129]}
+    book = make_run(frames, BuysWhatHasEnded, **window)
+    proof = proved(BuysWhatHasEnded, frames, **window)
+    assert proof.decisions == len(book.decisions)
+    assert proof.clean, proof.differences
+    at_end = {symbol: frame.loc[: times[129]] for symbol, frame in frames.items()}
+    assert len(make_run(at_end, BuysWhatHasEnded, **window).decisions) != len(book.decisions)
+
+
+def test_what_comes_after_the_end_of_the_run_is_altered_too():
+    frames = make_market("AB", 140)
+    times = frames["A"].index
+    seen = proved(SellsWhatWillEnd, dict(frames, B=frames["B"].iloc[:129]), end=times[129], cuts=1)
+    assert not seen.clean
+
+
+def test_openings_go_with_their_bars(frames):
+    hours = {"A": 24, "B": 6.5, "C": 1}
+    opens = {s: times_ns(f) - int(hours[s] * 3600e9) for s, f in frames.items()}
+    assert proved(Momentum, frames, opens=opens).clean
 
 
 def test_what_a_run_leaves_behind_is_caught(frames):
