@@ -33,11 +33,12 @@ def over_cores(
 ) -> list[Done]:
     """`work` of every piece. It tells of its own steps, and every piece has as many.
 
-    An error of a worker is raised here, and what the others have not done is left undone. `most`
-    is the most workers there may be; one piece has a worker of its own, too.
+    An error of a worker is raised here, and what the others have not done is left undone. With
+    `most`, there are that many workers at most, and a single one is forked, too.
     """
     workers = min(len(pieces), cores() if most is None else most)
-    if cores() < 2 or not workers or not sys.platform.startswith("linux"):
+    here = workers < (2 if most is None else 1)
+    if here or not sys.platform.startswith("linux"):
         return [
             work(piece, partial(_after, progress, nth, len(pieces)))
             for nth, piece in enumerate(pieces)

@@ -76,11 +76,11 @@ def _prove_all(
     from sandbox.trials import Trials
 
     with Trials(_of_a_run(given)) as trials:  # before any code of a strategy runs here
-        seen = {text: _seen_loading(text) for text in config.strategies}
+        seen = {Path(text): _seen_loading(text) for text in config.strategies}
         run = prepare(config)
         trials.import_as_here()
         for loaded in run.strategies:
-            proof = _prove(run, loaded, args.cuts, trials, seen[str(loaded.path)])
+            proof = _prove(run, loaded, args.cuts, trials, seen[loaded.path])
             for line in lines(loaded.name, proof, run.start, run.end):
                 print(line)
             keep(proof)

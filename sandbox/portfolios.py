@@ -5,6 +5,7 @@ A control is a strategy's twin on a naive signal: what the same rules earn witho
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import threading
 import traceback
@@ -178,11 +179,13 @@ def trade(
 def backtests(
     plan: Sequence[Portfolio], trading: Trading, progress: Progress, most: int | None = None
 ) -> list[Traded]:
-    """Every portfolio's backtest, in the plan's order, in at most so many workers.
+    """Every portfolio's backtest, in the plan's order; with `most` in that many workers at most.
 
     They are forked by a thread that does nothing else: a worker has the stack of the thread that
     forked it, and a strategy's is the same in a run and in the proof that it does not look ahead.
     """
+    if len(plan) < 2 and most is None:  # no worker
+        return over_cores(trading.backtest, plan, progress)
     results: list[list[Traded]] = []
     errors: list[BaseException] = []
 
@@ -193,8 +196,15 @@ def backtests(
             errors.append(error)
 
     thread = threading.Thread(target=work, name="trading", daemon=True)
+    others = multiprocessing.active_children()
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:  # Ctrl-C: without its workers the thread ends, too
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.terminate()
+        raise
     if errors:
         raise errors[0]
     return results[0]
