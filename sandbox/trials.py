@@ -71,6 +71,7 @@ class Trials:
 
     def __init__(self, argv: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
         """`argv` is the command line of the run that would be the same."""
+        self._was_asked = False
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -88,6 +89,8 @@ class Trials:
 
     def close(self) -> None:
         self._socket.close()  # it ends when it reads that
+        if not self._was_asked:  # it may still be importing
+            self._process.kill()
         self._process.wait()
 
     def import_as_here(self) -> None:
@@ -121,6 +124,7 @@ class Trials:
                 connection.close()
 
     def _asked(self, kind: bytes, what: Trial | list[str]) -> Connection:
+        self._was_asked = True
         ours, theirs = socket.socketpair()
         connection = Connection(ours.detach())
         with theirs:

@@ -149,6 +149,16 @@ def at_the_close_decided_at(s):
     s.buy(size=1)
 
 
+def fills_in_a_bar_it_has_seen(s):
+    s.buy(size=5, exectype=bt.Order.Limit, price=s.data.low[0])
+    s.broker.next()
+
+
+def moves_the_bars(s):
+    s.data._row += 1
+    s.buy(size=5)
+
+
 def borrows(s):
     s.broker.cash += 1e6
     s.buy(size=40)
@@ -159,7 +169,7 @@ BENT = [
     sells_shares_from_nowhere, another_ledger, edited_fill, edited_fill_in_place, no_fill,
     edited_rows, edited_gross, edited_weights, rows_left_out, dear_close, cheap_candles,
     ends_early, later_order, price_of_its_own, broker_of_its_own_class, at_the_close_decided_at,
-    borrows,
+    borrows, fills_in_a_bar_it_has_seen, moves_the_bars,
 ]  # fmt: skip
 
 
