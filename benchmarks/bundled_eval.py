@@ -8,9 +8,13 @@ whatever they are. A horizon counts the symbol's own bars, so a session that it 
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -26,6 +30,7 @@ from feeds import load
 from kronos.sampling import series_key
 from sandbox.build_bundled import session_series
 from sandbox.bundled_card import read_card, write_card
+from sandbox.interrupts import leave
 
 Floats = NDArray[np.float64]
 SPEC = "sample:ph"
@@ -261,4 +266,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -12,6 +12,11 @@ number of threads flips, and peak memory.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import importlib
 import subprocess

@@ -11,13 +11,21 @@ bars on a naive signal. Prints; asserts nothing.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -31,6 +39,7 @@ from sandbox import Strategy
 from sandbox.broker import Account
 from sandbox.costs import cost_model
 from sandbox.engine import Backtest, run_backtest
+from sandbox.interrupts import tidied
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
@@ -204,6 +213,15 @@ def sandbox(*options: str, folder: Path) -> tuple[float, dict[str, float]]:
     return took, {name: float(secs) for name, secs in parts}
 
 
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        tidied(partial(shutil.rmtree, scratch, ignore_errors=True)),
+    ):
+        yield Path(scratch)
+
+
 MAIN_JOB = ("strategies/topk.py", "strategies/uncertainty.py")
 
 
@@ -213,8 +231,7 @@ def job() -> None:
         seconds(lambda: subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True))  # noqa: B023
         for code in ("import torch, sandbox.job", "import reports.report, quantstats")
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         store = ("--store", str(folder / "store"))
         cold, parts = sandbox(*MAIN_JOB, *store, folder=folder)
         warm, warm_parts = sandbox(*MAIN_JOB, *store, "--param", "k=2", folder=folder)
@@ -229,8 +246,7 @@ def job() -> None:
 
 def warm() -> None:
     """Random weights at mini size, a forecast of every symbol at every bar."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         save_random_mini(folder / "mini")
         every = (
             "--model", str(folder / "mini"), "--param", "rebalance=bar",
@@ -260,8 +276,8 @@ def save_random_mini(folder: Path) -> None:
 
 def universe() -> None:
     """In a process of its own, so that its memory is its own."""
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "walks.parquet"
+    with scratch_folder() as folder:
+        file = folder / "walks.parquet"
         frames = random_walks(500, 1250)
         table = pd.concat(frames, names=["symbol", "date"]).reset_index()
         table.to_parquet(file, index=False)
@@ -271,7 +287,7 @@ def universe() -> None:
                 "--signal", "momentum", "--no-controls", "--param", "k=20",
                 "--param", f"rebalance={rebalance}",
             )  # fmt: skip
-            took, parts = sandbox(*options, folder=Path(scratch))
+            took, parts = sandbox(*options, folder=folder)
             peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
             bars = 2 * sum(len(frame) for frame in frames.values())  # the strategy, the benchmark
             print(

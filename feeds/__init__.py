@@ -4,14 +4,22 @@
 
     candles = load("sample:AAPL,NVDA", start="2018-01-01")
     candles["AAPL"]  # a frame: UTC times; open high low close volume amount
+    candles.opens["AAPL"]  # when each of its bars opened
 
 This package knows files, markets and the one schema of candles; it knows no model and no broker.
 """
 
 from __future__ import annotations
 
-from .candles import COLUMNS, Candles, When
-from .checks import validate
+import sys
+
+if sys.argv[:1] == ["-m"]:  # Python is looking for a command in here: feeds.sample.build
+    from .interrupts import end_at_once
+
+    end_at_once()  # before the imports below, which take a second
+
+from .candles import Candles, When
+from .checks import COLUMNS, validate
 from .errors import (
     CandleError,
     ColumnError,
@@ -25,7 +33,10 @@ from .errors import (
 from .files import from_frames
 from .repairs import repair
 from .schema import normalise
+from .sessions import Hours, Sessions
+from .spacing import opening_times
 from .specs import KNOWN_SPECS, load
+from .stamps import Stamps
 
 __all__ = [
     "COLUMNS",
@@ -34,15 +45,19 @@ __all__ = [
     "Candles",
     "ColumnError",
     "FeedError",
+    "Hours",
     "PriceError",
+    "Sessions",
     "SourceError",
     "SpecError",
+    "Stamps",
     "SymbolError",
     "TimeError",
     "When",
     "from_frames",
     "load",
     "normalise",
+    "opening_times",
     "repair",
     "validate",
 ]

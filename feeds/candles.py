@@ -14,13 +14,14 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from .checks import COLUMNS, check_openings
 from .errors import FeedError, SpecError, SymbolError
+from .spacing import opening_times
 from .words import nearest
 
 When: TypeAlias = str | dt.date | dt.datetime | pd.Timestamp
-
-COLUMNS = ("open", "high", "low", "close", "volume", "amount")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +30,13 @@ class Candles:
 
     frames: per symbol a frame of shape [bars, 6] with a `DatetimeIndex` named "time" (UTC, close
     time of the bar, strictly increasing, unique) and float64 columns `open high low close volume
-    amount`; prices in quote currency, volume in units traded, amount in quote currency. Treat the
-    frames as read-only: they are shared, and `data_hash` is computed once.
+    amount`; prices in quote currency, volume in units traded, amount in quote currency.
+
+    opens: per symbol when each bar opened, [bars] int64 nanoseconds since 1970 UTC, row by row with
+    its frame: before the bar's close, and not before the close of the bar above. A symbol that is
+    not given any gets those that the spacing of its bars tells (`feeds.opening_times`).
+
+    Treat frames and opens as read-only: they are shared, and `data_hash` is computed once.
     """
 
     frames: Mapping[str, pd.DataFrame] = field(repr=False)
@@ -39,11 +45,20 @@ class Candles:
     note: str | None = None  # flaw of a shipped universe, one sentence
     repairs: tuple[str, ...] = ()  # what repair changed, one sentence each
     absent: tuple[str, ...] = ()  # symbols asked for without a bar between start and end
+    opens: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+    timing: tuple[str, ...] = ()  # how stamps were read and which bars differ, one sentence each
 
     def __post_init__(self) -> None:
         if not self.frames:
             raise FeedError(f"{self.spec}: no symbol has a candle", source=self.spec)
         object.__setattr__(self, "frames", dict(self.frames))
+        opens: dict[str, NDArray[np.int64]] = {}
+        for symbol, frame in self.frames.items():
+            index = pd.DatetimeIndex(frame.index)
+            given = self.opens.get(symbol)
+            opens[symbol] = opening_times(index) if given is None else given
+            check_openings(index, opens[symbol], symbol, source=self.spec)
+        object.__setattr__(self, "opens", opens)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -70,7 +85,8 @@ class Candles:
     @cached_property
     def data_hash(self) -> str:
         """SHA-256 (hex) over symbols, times and values: the same for equal candles whatever file
-        they came from and in whatever order their symbols stand."""
+        they came from and in whatever order their symbols stand. Opening times count where they
+        are not those that the spacing of the bars tells."""
         digest = hashlib.sha256(b"candles-1")
         for symbol in sorted(self.frames):
             frame = self.frames[symbol]
@@ -81,11 +97,16 @@ class Candles:
             # + 0.0 turns -0.0 into 0.0, which is equal to it
             values = frame[list(COLUMNS)].to_numpy(np.float64) + 0.0
             digest.update(np.ascontiguousarray(values, "<f8").tobytes())
+            opens = self.opens[symbol]
+            if not np.array_equal(opens, opening_times(pd.DatetimeIndex(frame.index))):
+                digest.update(b"opens|" + np.ascontiguousarray(opens, "<i8").tobytes())
         return digest.hexdigest()
 
     def pick(self, symbols: Iterable[str]) -> Candles:
         """The same candles cut to `symbols`, in that order; raises `SymbolError`."""
-        return replace(self, frames={symbol: self[symbol] for symbol in symbols})
+        frames = {symbol: self[symbol] for symbol in symbols}
+        opens = {symbol: self.opens[symbol] for symbol in frames}
+        return replace(self, frames=frames, opens=opens)
 
     def between(self, start: When | None = None, end: When | None = None) -> Candles:
         """The bars stamped from `start` to `end`, both inclusive.
@@ -101,16 +122,22 @@ class Candles:
         last = None if end is None else _instant(end, "end", last=True)
         if first is not None and last is not None and first > last:
             raise SpecError(f"start {start} is after end {end}; give start <= end", value=start)
-        cut = {symbol: frame.loc[first:last] for symbol, frame in self.frames.items()}
-        kept = {symbol: frame for symbol, frame in cut.items() if len(frame)}
+        rows = {
+            symbol: frame.index.slice_indexer(first, last) for symbol, frame in self.frames.items()
+        }
+        kept = {symbol: here for symbol, here in rows.items() if here.stop > here.start}
         if not kept:
             raise SpecError(
                 f"{self.spec}: no bar from {start or 'the start'} to {end or 'the end'}; "
                 f"the source has {self._range()}",
                 source=self.spec,
             )
-        gone = tuple(symbol for symbol in cut if symbol not in kept)
-        return replace(self, frames=kept, absent=self.absent + gone)
+        return replace(
+            self,
+            frames={symbol: self.frames[symbol].iloc[here] for symbol, here in kept.items()},
+            opens={symbol: self.opens[symbol][here] for symbol, here in kept.items()},
+            absent=self.absent + tuple(symbol for symbol in rows if symbol not in kept),
+        )
 
     def _range(self) -> str:
         first = min(frame.index[0] for frame in self.frames.values())

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .candles import COLUMNS
 from .errors import REPAIR, ColumnError, FeedError, PriceError, SourceError, TimeError
 
+COLUMNS = ("open", "high", "low", "close", "volume", "amount")
 PRICES = COLUMNS[:4]
 
 
@@ -133,3 +133,52 @@ def _checks(frame: pd.DataFrame) -> list[_Check]:
     ]
     checks += [_Check(arrays[c] < 0, c, "it must be 0 or more") for c in ("volume", "amount")]
     return checks
+
+
+def misplaced(
+    closes_ns: npt.NDArray[np.int64], opens_ns: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Which openings are not before their close, or are before the close of the bar above."""
+    wrong: npt.NDArray[np.bool_] = opens_ns >= closes_ns
+    wrong[1:] |= opens_ns[1:] < closes_ns[:-1]
+    return wrong
+
+
+def check_openings(
+    index: pd.DatetimeIndex,
+    opens_ns: npt.NDArray[np.int64],
+    symbol: str,
+    *,
+    source: str | None = None,
+) -> None:
+    """Refuse openings `[bars]` of bars by close time `[bars]` that overlap, or that last no time.
+
+    Raises `TimeError` with the symbol, the first bad row and its opening time.
+    """
+    closes_ns = pd.DatetimeIndex(index).as_unit("ns").asi8
+    if opens_ns.shape != closes_ns.shape or opens_ns.dtype != np.int64:
+        raise TimeError.at(
+            f"its opening times are {opens_ns.dtype} of shape {opens_ns.shape}",
+            symbol=symbol,
+            source=source,
+            value=opens_ns.shape,
+            remedy=f"they must be int64 of shape ({len(index)},), one for each bar",
+        )
+    wrong = misplaced(closes_ns, opens_ns)
+    if not wrong.any():
+        return
+    row = int(np.argmax(wrong))
+    opened = pd.Timestamp(int(opens_ns[row]), tz="UTC")
+    if opens_ns[row] >= closes_ns[row]:
+        rule = "it must be before the bar closes"
+    else:
+        rule = f"it must not be before the bar above closes ({index[row - 1]:%Y-%m-%d %H:%M:%S})"
+    raise TimeError.at(
+        f"the opening time is {opened:%Y-%m-%d %H:%M:%S}; {rule}",
+        symbol=symbol,
+        source=source,
+        row=row,
+        time=index[row],
+        value=opened,
+        remedy=REPAIR,
+    )

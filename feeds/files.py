@@ -1,8 +1,9 @@
 """`csv:` and `parquet:`: one file a symbol, or long files with a symbol column.
 
 A file without a symbol column holds the symbol it is named after. Several files may continue one
-another: their rows are joined in the order of the paths. Times are UTC, or carry their zone; a bar
-is stamped as its row is, so rows should carry the close time of their bar.
+another: their rows are joined in the order of the paths. Times are UTC, or carry their zone. What a
+row's time stands for (a date, the opening of its bar or its close) is told by `feeds.stamps`, from
+the names of the columns, from a trading calendar or from what the user declares.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ import pandas as pd
 
 from .candles import Candles
 from .errors import CandleError, SourceError, TimeError
-from .schema import Arranged, arrange, find_columns, finish, meaning, with_index_as_column
+from .openings import placed
+from .schema import Arranged, Meant, arrange, find_columns, finish, meaning, with_index_as_column
+from .sessions import Sessions
+from .spacing import Times
+from .stamps import Stamps
+from .timing import sentences
 
 _SUFFIXES = {".csv", ".parquet", ".pq", ".gz", ".zip", ".bz2", ".xz", ".zst"}
 _MISSING = ["", "nan", "NaN", "NAN", "null", "NULL", "None", "N/A", "n/a", "NA", "#N/A"]
@@ -28,18 +34,25 @@ class _Piece(NamedTuple):
     arranged: Arranged
 
 
-def load_files(kind: str, pattern: str, *, repair: bool = False) -> Candles:
+def load_files(
+    kind: str,
+    pattern: str,
+    *,
+    repair: bool = False,
+    stamps: Stamps | None = None,
+    sessions: Sessions | None = None,
+) -> Candles:
     """Candles of the files that `pattern` (a path or a glob, ~ allowed) names.
 
-    kind: "csv" or "parquet". Raises `SourceError` for no match or an unreadable or empty file, and
-    `CandleError` for candles that break the contract.
+    kind: "csv" or "parquet". stamps, sessions: as for `feeds.load`. Raises `SourceError` for no
+    match or an unreadable or empty file, and `CandleError` for candles that break the contract.
     """
     pieces: dict[str, list[_Piece]] = {}
     for path in _paths(kind, pattern):
         for symbol, rows in _split(_read(kind, path), path):
             arranged = arrange(rows, symbol, source=str(path), lenient=repair)
             pieces.setdefault(symbol, []).append(_Piece(str(path), arranged))
-    return _gather(pieces, f"{kind}:{pattern}", repair=repair)
+    return _gather(pieces, f"{kind}:{pattern}", repair=repair, stamps=stamps, sessions=sessions)
 
 
 def from_frames(
@@ -49,16 +62,21 @@ def from_frames(
     costs: str = "us",
     note: str | None = None,
     repair: bool = False,
+    stamps: Stamps | None = None,
+    sessions: Sessions | None = None,
 ) -> Candles:
     """Candles of tables in memory, one a symbol, normalised and checked as a file's are.
 
-    Raises `FeedError` for no frames and `CandleError` for candles that break the contract.
+    stamps, sessions: as for `feeds.load`. Raises `FeedError` for no frames and `CandleError` for
+    candles that break the contract.
     """
     pieces = {
         symbol: [_Piece(spec, arrange(raw, symbol, lenient=repair))]
         for symbol, raw in frames.items()
     }
-    return _gather(pieces, spec, repair=repair, costs=costs, note=note)
+    return _gather(
+        pieces, spec, repair=repair, costs=costs, note=note, stamps=stamps, sessions=sessions
+    )
 
 
 def _gather(
@@ -68,16 +86,42 @@ def _gather(
     repair: bool,
     costs: str = "us",
     note: str | None = None,
+    stamps: Stamps | None,
+    sessions: Sessions | None,
 ) -> Candles:
     _refuse_mixed_zones(pieces)
     frames: dict[str, pd.DataFrame] = {}
+    opens: dict[str, Times] = {}
+    said: dict[str, str] = {}
     repairs: list[str] = []
     for symbol, parts in pieces.items():
         joined = _join([part.arranged.frame for part in parts])
         source = ", ".join(part.source for part in parts)
-        frames[symbol], said = finish(joined, symbol, source=source, repair=repair)
-        repairs += said
-    return Candles(frames, spec=spec, costs=costs, note=note, repairs=tuple(repairs))
+        meant = _meant(symbol, parts)
+        checked = finish(joined, symbol, source=source, repair=repair)
+        bars = placed(
+            checked, meant, symbol, source=source, repair=repair, stamps=stamps, sessions=sessions
+        )
+        frames[symbol], opens[symbol], said[symbol] = bars.frame, bars.opens_ns, bars.said
+        repairs += [*checked.repairs, *bars.repairs]
+    return Candles(
+        frames, spec=spec, costs=costs, note=note, repairs=tuple(repairs), opens=opens,
+        timing=sentences(said, frames),
+    )  # fmt: skip
+
+
+def _meant(symbol: str, parts: list[_Piece]) -> Meant:
+    """What the times of a symbol are called, the same in all its files."""
+    first, meant = parts[0], [part.arranged.meant for part in parts]
+    for part in parts[1:]:
+        if part.arranged.meant != first.arranged.meant:
+            raise TimeError.at(
+                f"its time columns are not those of {first.source}",
+                symbol=symbol,
+                source=part.source,
+                remedy="name the columns of opening and closing times alike in all its files",
+            )
+    return meant[0]
 
 
 def _join(frames: list[pd.DataFrame]) -> pd.DataFrame:

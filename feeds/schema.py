@@ -6,16 +6,37 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from .candles import COLUMNS
-from .checks import PRICES, empty, validate
-from .errors import REPAIR, ColumnError, PriceError
+from .checks import COLUMNS, PRICES, empty, validate
+from .errors import REPAIR, ColumnError, PriceError, TimeError
 from .repairs import repair as repair_frame
-from .times import parse_times
+from .stamps import Column
+from .times import Parsed, parse_times
+from .words import plain, shown
 
 # What a column may be called, besides its own name; case, blanks and <> do not matter.
 ALIASES = {
-    "time": ("date", "datetime", "timestamp", "timestamps", "close_time", "trade_date"),
+    "time": (
+        "date",
+        "datetime",
+        "timestamp",
+        "timestamps",
+        "trade_date",
+        "close_time",
+        "closetime",
+        "closing_time",
+        "close_timestamp",
+        "end_time",
+    ),
+    "open_time": (
+        "opentime",
+        "opening_time",
+        "open_timestamp",
+        "open_datetime",
+        "open_date",
+        "start_time",
+    ),
     "open": ("o", "open_price"),
     "high": ("h", "high_price"),
     "low": ("l", "low_price"),
@@ -27,11 +48,25 @@ ALIASES = {
 _MEANING = {alias: name for name, aliases in ALIASES.items() for alias in (name, *aliases)}
 
 
+class Meant(NamedTuple):
+    """What the columns of times say that they are."""
+
+    column: Column = "time"  # of the index
+    opened: bool = False  # whether opening times stand in a column of their own
+
+
+# Columns that go along with the candles until it is settled when each bar opened and closed.
+OFFSET, OPENED = "offset_ns", "opened_ns"
+NO_TIME = np.iinfo(np.int64).min  # as NaT is stored
+
+
 class Arranged(NamedTuple):
-    """A table with known names: UTC index, float64 prices and what there was of volume, amount."""
+    """A table with known names: UTC index, float64 prices and what there was of volume, amount;
+    and int64 columns `OFFSET` (local time minus UTC) and `OPENED` (`NO_TIME` where unknown)."""
 
     frame: pd.DataFrame
     zoned: bool  # its times named a zone
+    meant: Meant
 
 
 def meaning(column: object) -> str | None:
@@ -76,7 +111,8 @@ def arrange(
     """
     raw = with_index_as_column(raw)
     found = find_columns(raw, symbol if source is None else f"{symbol} ({source})")
-    for name in ("time", *PRICES):
+    stamps = "time" if "time" in found or "open_time" not in found else "open_time"
+    for name in (stamps, *PRICES):
         if name not in found:
             raise ColumnError.at(
                 f"no column {name}; there are {', '.join(map(str, raw.columns)) or 'none'}",
@@ -87,13 +123,45 @@ def arrange(
             )
     if raw.empty:
         raise empty(symbol, source)
-    times, zoned = parse_times(raw[found["time"]], symbol, source=source, lenient=lenient)
+    parsed = parse_times(raw[found[stamps]], symbol, source=source, lenient=lenient)
     columns = {
-        name: _numbers(raw[found[name]], name, times, symbol, source, lenient)
+        name: _numbers(raw[found[name]], name, parsed.times, symbol, source, lenient)
         for name in COLUMNS
         if name in found
     }
-    return Arranged(pd.DataFrame(columns, index=times), zoned)
+    frame = pd.DataFrame(
+        columns | {OFFSET: parsed.offsets_ns, OPENED: np.full(len(raw), NO_TIME)},
+        index=parsed.times,
+    )
+    opened = {"time", "open_time"} <= set(found)
+    if opened:
+        frame = _with_openings(frame, raw[found["open_time"]], parsed, symbol, source, lenient)
+    column: Column = "open" if stamps == "open_time" else _called_after(found["time"])
+    if opened and (frame[OPENED] == parsed.times.asi8).all():
+        column, opened = "open", False  # one column said twice
+    return Arranged(frame, parsed.zoned, Meant(column, opened))
+
+
+def _called_after(column: object) -> Column:
+    name = str(column).lower()
+    return "close" if "close" in name or "closing" in name or "end" in name else "time"
+
+
+def _with_openings(
+    frame: pd.DataFrame, raw: pd.Series, stamps: Parsed, symbol: str, source: str | None,
+    lenient: bool,
+) -> pd.DataFrame:  # fmt: skip
+    parsed = parse_times(raw, symbol, source=source, lenient=lenient)
+    if parsed.zoned != stamps.zoned:
+        raise TimeError.at(
+            f"mixed time zones: opening times {'with' if parsed.zoned else 'without'} a zone and "
+            f"the others {'with' if stamps.zoned else 'without'}",
+            symbol=symbol,
+            source=source,
+            row=0,
+            remedy="write every time in UTC, all with an offset or all without",
+        )
+    return frame.assign(**{OPENED: parsed.times.asi8})
 
 
 def fill(frame: pd.DataFrame) -> pd.DataFrame:
@@ -117,16 +185,26 @@ def normalise(raw: pd.DataFrame, symbol: str, *, source: str | None = None) -> p
     return fill(arrange(raw, symbol, source=source).frame)
 
 
+class Checked(NamedTuple):
+    """One symbol's candles, in order and valid, as their source stamps them."""
+
+    frame: pd.DataFrame  # [bars, 6]
+    offsets_ns: NDArray[np.int64]  # [bars], local time minus UTC
+    opened_ns: NDArray[np.int64]  # [bars], `NO_TIME` where it is not known
+    repairs: tuple[str, ...]
+
+
 def finish(
     frame: pd.DataFrame, symbol: str, *, source: str | None = None, repair: bool = False
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
+) -> Checked:
     """An arranged frame as validated candles, and what `repair` changed."""
-    notes: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
     if repair:
-        frame, notes = repair_frame(frame, symbol, source=source)
-    frame = fill(frame)
-    validate(frame, symbol, source=source)
-    return frame, notes
+        frame, repairs = repair_frame(frame, symbol, source=source)
+    filled = fill(frame)
+    validate(filled, symbol, source=source)
+    offsets, opened = (frame[name].to_numpy(np.int64) for name in (OFFSET, OPENED))
+    return Checked(filled, offsets, opened, repairs)
 
 
 def _numbers(
@@ -142,12 +220,12 @@ def _numbers(
     if lost.any() and not lenient:
         row = int(lost.argmax())
         raise PriceError.at(
-            f"{name} is {raw.iloc[row]!r}; it must be a number",
+            f"{name} is {shown(raw.iloc[row])}; it must be a number",
             symbol=symbol,
             source=source,
             row=row,
             time=times[row],
-            value=raw.iloc[row],
+            value=plain(raw.iloc[row]),
             remedy=REPAIR,
         )
     return numbers.to_numpy(np.float64, na_value=np.nan)

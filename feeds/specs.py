@@ -6,6 +6,8 @@ from .candles import Candles, When
 from .errors import SpecError
 from .files import load_files
 from .sample import load_sample
+from .sessions import Sessions
+from .stamps import Stamps
 from .words import nearest
 
 KNOWN_SPECS = (
@@ -19,21 +21,39 @@ KNOWN_SPECS = (
 
 
 def load(
-    spec: str, *, start: When | None = None, end: When | None = None, repair: bool = False
+    spec: str,
+    *,
+    start: When | None = None,
+    end: When | None = None,
+    repair: bool = False,
+    stamps: Stamps | None = None,
+    sessions: Sessions | None = None,
 ) -> Candles:
     """Validated candles of a data spec, one of the forms in `KNOWN_SPECS`.
 
     start, end: first and last moment of the bars wanted, both inclusive; a date means the whole
     day (UTC). repair: fix what can be fixed and say so in `Candles.repairs`, instead of refusing.
+    stamps: whether the times of a file are those at which its bars opened or closed; by default
+    dates stand for whole days and other times for closes, unless their column or the sessions show
+    that they are openings (`Candles.timing` says what was taken). sessions: the trading calendar
+    that the bars of a file follow.
     Raises `SpecError` for a spec or a date that cannot be understood, `SourceError` for a file
     that cannot be read and `CandleError` for candles that break the contract.
     """
     scheme, _, rest = spec.strip().partition(":")
     match scheme.lower():
         case "sample":
+            if stamps is not None:
+                raise SpecError(
+                    f"stamps={stamps!r} (--stamps {stamps}): when the bars of {spec} opened and "
+                    "closed is known; leave it out",
+                    value=stamps,
+                )
             candles = load_sample(rest)
         case "csv" | "parquet" if rest:
-            candles = load_files(scheme.lower(), rest, repair=repair)
+            candles = load_files(
+                scheme.lower(), rest, repair=repair, stamps=stamps, sessions=sessions
+            )
         case _:
             raise _unknown(spec, scheme)
     return candles.between(start, end)

@@ -7,12 +7,14 @@ offsets an hour apart are one zone with summer time.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .errors import REPAIR, TimeError
+from .words import plain, shown
 
 # Text that ends in a clock time and a zone: "16:00Z", "16:00:00+08:00", "16:00 -0500".
 _ZONE = r"\d\d:\d\d(?::\d\d(?:\.\d+)?)?\s*(Z|z|[+-]\d\d(?::?\d\d)?)$"
@@ -23,32 +25,50 @@ _EPOCHS: tuple[tuple[float, float, Literal["s", "ms", "us", "ns"]], ...] = (
     (1e14, 1e17, "us"),
     (1e17, 1e20, "ns"),
 )
+Offsets: TypeAlias = NDArray[np.int64]
+NS_PER_MINUTE = 60 * 10**9
 _EARLIEST, _LATEST = pd.Timestamp("1700-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC")
+
+
+class Parsed(NamedTuple):
+    """A column of times."""
+
+    times: pd.DatetimeIndex  # UTC, nanoseconds, named "time"
+    zoned: bool  # it named a zone
+    offsets_ns: Offsets  # [bars], local time minus UTC; 0 where no zone was named
 
 
 def parse_times(
     raw: pd.Series, symbol: str, *, source: str | None = None, lenient: bool = False
-) -> tuple[pd.DatetimeIndex, bool]:
-    """`raw` [bars] as UTC stamps (nanoseconds, named "time"), and whether it named a zone.
+) -> Parsed:
+    """`raw` [bars] as UTC stamps.
 
     Accepts datetimes, dates, ISO 8601 text, whole numbers YYYYMMDD, and counts of s, ms, us or ns
     since 1970. Raises `TimeError` for a missing or unreadable time, unless `lenient`, which gives
     NaT there, and always for mixed zones.
     """
+    offsets: Offsets = np.zeros(len(raw), dtype=np.int64)
     if isinstance(raw.dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_dtype(raw.dtype):
-        zoned = isinstance(raw.dtype, pd.DatetimeTZDtype)
-        times = pd.DatetimeIndex(pd.to_datetime(raw, utc=True))
+        times, zoned = pd.DatetimeIndex(pd.to_datetime(raw, utc=True)), False
+        if isinstance(raw.dtype, pd.DatetimeTZDtype):
+            zoned, offsets = True, _offsets_of(pd.DatetimeIndex(raw))
     elif pd.api.types.is_numeric_dtype(raw.dtype) and raw.dtype != bool:
         times, zoned = _from_numbers(raw)
     elif pd.api.types.infer_dtype(raw) == "date":  # far quicker than by way of text
         times, zoned = pd.DatetimeIndex(pd.to_datetime(raw, utc=True, errors="coerce")), False
     else:
-        times, zoned = _from_text(raw, symbol, source)
+        times, zoned, offsets = _from_text(raw, symbol, source)
     known = (times >= _EARLIEST) & (times < _LATEST)
     times = pd.DatetimeIndex(times.where(known)).as_unit("ns")
     if times.hasnans and not lenient:
         raise _unreadable(raw, times, symbol, source)
-    return times.rename("time"), zoned
+    return Parsed(times.rename("time"), zoned, offsets)
+
+
+def _offsets_of(local: pd.DatetimeIndex) -> Offsets:
+    """Local time minus UTC; 0 where a time is missing."""
+    apart = local.tz_localize(None) - local.tz_convert("UTC").tz_localize(None)
+    return pd.TimedeltaIndex(apart.fillna(pd.Timedelta(0))).as_unit("ns").asi8
 
 
 def _from_numbers(raw: pd.Series) -> tuple[pd.DatetimeIndex, bool]:
@@ -65,9 +85,10 @@ def _from_numbers(raw: pd.Series) -> tuple[pd.DatetimeIndex, bool]:
     return pd.DatetimeIndex(times), False
 
 
-def _from_text(raw: pd.Series, symbol: str, source: str | None) -> tuple[pd.DatetimeIndex, bool]:
+def _from_text(raw: pd.Series, symbol: str, source: str | None) -> Parsed:
     text = raw.astype("str").str.strip()
     zones = text.str.extract(_ZONE, expand=False).fillna("none").replace({"Z": "+00:00"})
+    offsets = zones.map({zone: _offset(zone) for zone in zones.unique()}).to_numpy(np.int64)
     zones = zones[raw.notna().to_numpy()]
     if zones.nunique() > 1 and not _summer_time(zones.unique()):
         row = int((zones != zones.iloc[0]).to_numpy().argmax())
@@ -77,19 +98,29 @@ def _from_text(raw: pd.Series, symbol: str, source: str | None) -> tuple[pd.Date
             symbol=symbol,
             source=source,
             row=row,
-            value=raw.iloc[row],
+            value=plain(raw.iloc[row]),
             remedy="write every time in UTC, all with one offset or all without",
         )
     times = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
-    return pd.DatetimeIndex(times), bool(len(zones) and zones.iloc[0] != "none")
+    zoned = bool(len(zones) and zones.iloc[0] != "none")
+    return Parsed(pd.DatetimeIndex(times), zoned, offsets)
+
+
+def _offset(zone: str) -> int:
+    """Nanoseconds of an offset such as "+08:00", "-0500" or "z"; 0 for "none"."""
+    digits = zone.lstrip("+-").replace(":", "")
+    if not digits.isdigit():
+        return 0
+    minutes = 60 * int(digits[:2]) + int(digits[2:] or 0)
+    return (-1 if zone.startswith("-") else 1) * minutes * NS_PER_MINUTE
 
 
 def _summer_time(zones: np.ndarray) -> bool:
     """Whether these are two offsets, an hour apart."""
     if "none" in zones or len(zones) != 2:
         return False
-    first, second = (pd.to_datetime(f"2000-01-01T00:00{zone}", utc=True) for zone in zones)
-    return bool(abs(first - second) == pd.Timedelta(hours=1))
+    first, second = (_offset(zone) for zone in zones)
+    return abs(first - second) == 60 * NS_PER_MINUTE
 
 
 def _unreadable(
@@ -98,12 +129,12 @@ def _unreadable(
     row = int(times.isna().argmax())
     value = raw.iloc[row]
     missing = bool(pd.isna(value))
-    problem = "the time is missing" if missing else f"the time {value!r} cannot be read"
+    problem = "the time is missing" if missing else f"the time {shown(value)} cannot be read"
     return TimeError.at(
         f"{problem}; write YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS",
         symbol=symbol,
         source=source,
         row=row,
-        value=None if missing else value,
+        value=None if missing else plain(value),
         remedy=REPAIR,
     )

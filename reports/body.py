@@ -10,13 +10,16 @@ from typing import Any
 from urllib.parse import quote
 
 from reports import luck
+from reports.analyses import analyses_table, flattened
+from reports.costs import figures_with_costs_free
 from reports.curves import all_charts
 from reports.folder import Portfolio, Run
 from reports.metrics import spans_of
 from reports.quant import FEWEST_DAYS
 from reports.sheets import FOLDER, sheet_files
 from reports.style import page
-from reports.tables import controls_table, figures_table
+from reports.sweeps import subjects
+from reports.tables import controls_table, figures_table, sweep_table
 from reports.verdicts import signal_of
 
 _SWITCHES = {"controls": "--no-controls", "with_benchmark": "--no-benchmark"}  # on unless said
@@ -24,13 +27,21 @@ _SWITCHES = {"controls": "--no-controls", "with_benchmark": "--no-benchmark"}  #
 
 def report_page(run: Run, metrics: Mapping[str, Any]) -> str:
     """The whole of report.html."""
-    title = " and ".join(escape(p.name) for p in run.strategies)
+    title = " and ".join(escape(_subject(run, p)) for p in subjects(run))
     body = (
         f"<h1>{title}</h1>{_facts(run)}{_warnings(run)}{_verdicts(run, metrics)}{_links(run)}"
         f"<h2>Figures</h2>{_figures(run, metrics)}{all_charts(run)}"
-        f"{_controls(run, metrics)}{_costs(run)}{_settings(run)}"
+        f"{_sweeps(run, metrics)}{_controls(run, metrics)}{_analyses(run)}{_costs(run)}"
+        f"{_settings(run)}"
     )
     return page(f"{title}: report", body)
+
+
+def _subject(run: Run, portfolio: Portfolio) -> str:
+    if portfolio.sweep_of is None:
+        return portfolio.name
+    tried = len(run.sweeps[portfolio.sweep_of])
+    return f"{portfolio.sweep_of}, {tried:,} combination{'' if tried == 1 else 's'}"
 
 
 def _facts(run: Run) -> str:
@@ -96,7 +107,7 @@ def _too_short(run: Run) -> list[str]:
             f"Sharpe ratio and no interval is given, and no tear sheet drawn; {FEWEST_DAYS} days "
             "are needed."
         )
-    for portfolio in run.strategies:
+    for portfolio in subjects(run):
         if portfolio.name not in set(run.trades["strategy"]):
             told.append(f"{portfolio.name} never traded: it has no ratios and no tear sheet.")
     if run.benchmark is None:
@@ -122,7 +133,7 @@ def _prose(sentence: str) -> str:
 
 
 def _links(run: Run) -> str:
-    files = sheet_files([p.name for p in run.strategies])
+    files = sheet_files([p.name for p in subjects(run)])
     links = ", ".join(
         f'<a href="{FOLDER}/{quote(file)}">{escape(name)}</a>' for name, file in files.items()
     )
@@ -130,19 +141,27 @@ def _links(run: Run) -> str:
 
 
 def _figures(run: Run, metrics: Mapping[str, Any]) -> str:
-    names = [p.name for p in (*run.strategies, *([run.benchmark] if run.benchmark else []))]
+    names = [p.name for p in (*subjects(run), *([run.benchmark] if run.benchmark else []))]
     headings = {"whole": "Whole window"}
     if spans_of(run)["unseen"] is not None:
         until = f"{run.seen_until:%Y-%m-%d}"
         headings = {"unseen": f"Unseen: after {until}", "seen": f"Maybe seen: to {until}"}
         headings["whole"] = "Whole window"
     groups = [
-        (heading, {name: metrics["portfolios"][name][span] for name in names})
+        (heading, {name: figures_with_costs_free(run, metrics, name, span) for name in names})
         for span, heading in headings.items()
     ]
+    told = "".join(f"<p>{_prose(entry['sentence'])}</p>" for entry in metrics["costs"].values())
+    free = (
+        " Costs-free: a portfolio of its own where no trade costs anything and any size fills "
+        "(lots and price limits stay); money saved is invested."
+        if told
+        else ""
+    )
     return figures_table(groups) + (
-        '<p class="soft">Net: after commission, slippage and impact. Before costs: the '
-        "same fills at their prices before costs; money saved stays cash. Ratios and drawdown are "
+        f'{told}<p class="soft">Net: after commission, slippage and impact. Gross: the '
+        f"same fills at their prices before costs; money saved stays cash.{free} "
+        "Ratios and drawdown are "
         f"quantstats', on daily returns against a rate of 0, a year of {metrics['bars_per_year']} "
         "days. Hit rate: days with a gain among days on which the value moved. Exposure: share of "
         "the value that is not cash. Turnover of 100 % a year sells the average portfolio once and "
@@ -150,8 +169,43 @@ def _figures(run: Run, metrics: Mapping[str, Any]) -> str:
     )
 
 
+def _sweeps(run: Run, metrics: Mapping[str, Any]) -> str:
+    tables = "".join(
+        _sweep(run, metrics, strategy, sweep) for strategy, sweep in metrics["sweeps"].items()
+    )
+    if not tables:
+        return ""
+    return (
+        f"<h2>All combinations</h2>{tables}<p class='soft'>Best Sharpe ratio first, of the days "
+        "that are judged. What luck makes of so many is the best lead over the benchmark in "
+        f"{luck.RESAMPLES:,} resamples of the same days for all, in blocks, each lead less the one "
+        "observed (the reality check of White 2000, with Sharpe ratios). It knows of the "
+        "combinations of this run alone: those tried before it count as well. Combinations have "
+        "no twins on naive signals or without costs; run one with --param for those.</p>"
+    )
+
+
+def _sweep(run: Run, metrics: Mapping[str, Any], strategy: str, sweep: Mapping[str, Any]) -> str:
+    names = [*sweep["ranked"], *([run.benchmark.name] if run.benchmark else [])]
+    figures = {name: metrics["portfolios"][name][sweep["span"]] for name in names}
+    return sweep_table(strategy, figures, run.benchmark.name if run.benchmark else None)
+
+
+def _analyses(run: Run) -> str:
+    """What Backtrader's analyzers found, where it is a number or a few; metrics.json has all."""
+    chosen = (*subjects(run), *([run.benchmark] if run.benchmark else []))
+    found = flattened({p.name: run.analyses[p.name] for p in chosen if p.name in run.analyses})
+    if not any(found.values()):
+        return ""
+    return (
+        f"<h2>Backtrader's analyzers</h2>{analyses_table(found)}<p class='soft'>As Backtrader "
+        "computes them, from the first bar of the run on; results of many rows, such as returns "
+        "by month, are in metrics.json alone.</p>"
+    )
+
+
 def _controls(run: Run, metrics: Mapping[str, Any]) -> str:
-    tables = "".join(_controls_of(run, strategy, metrics) for strategy in run.strategies)
+    tables = "".join(_controls_of(run, strategy, metrics) for strategy in subjects(run))
     if not tables:
         return ""
     verdict = next(iter(metrics["verdicts"].values()))
@@ -199,15 +253,18 @@ def _settings(run: Run) -> str:
     record = run.record
     model = record.get("model") or {}
     told = {name: _plain(value) for name, value in record["config"].items() if value is not None}
+    shown = {p.name for p in subjects(run)}
     told |= {
         f"parameters of {entry['name']}": _plain(entry.get("params") or {})
         for entry in record["portfolios"]
-        if entry["role"] == "strategy"
+        if entry["name"] in shown
     }
     told["data hash"] = str(record["data"].get("hash", ""))
     if model:
         told["weights"] = str(model.get("fingerprint", ""))
-    told["orders refused"] = _plain(record.get("orders_refused") or {})
+    refused = record.get("orders_refused") or {}
+    combinations = {p.name for p in run.strategies} - shown
+    told["orders refused"] = _plain({n: c for n, c in refused.items() if n not in combinations})
     told["packages"] = _plain(record.get("packages") or {})
     return (
         f"<h2>Settings</h2>{_pairs(told)}<h2>How to repeat it</h2>"
@@ -237,7 +294,7 @@ def command(config: Mapping[str, Any]) -> str:
     words = ["python", "-m", "sandbox.run", *map(str, config.get("strategies", ()))]
     for name, value in config.items():
         flag = f"--{name.replace('_', '-')}"
-        if name in ("strategies", "params") or value is None:
+        if name in ("strategies", "params", "sweep", "analyzers") or value is None:
             continue
         if isinstance(value, bool):
             words += [flag] if value and name not in _SWITCHES else []
@@ -245,6 +302,10 @@ def command(config: Mapping[str, Any]) -> str:
         else:
             words += [flag, str(value)]
     words += _param_words(config.get("params") or {})
+    sweep = config.get("sweep") or {}
+    words += ["--sweep", *(f"{k}={','.join(map(str, v))}" for k, v in sweep.items())] * bool(sweep)
+    analyzers = config.get("analyzers") or []
+    words += ["--analyzer", *analyzers] * bool(analyzers)
     return shlex.join(words)
 
 

@@ -7,6 +7,7 @@ size. Knows lines over time, and nothing of portfolios.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -27,6 +28,7 @@ class Line:
     values: pd.Series  # by time
     style: str
     label: str = ""  # in the legend after the name
+    kind: str = "naive twin"  # of a line in the background: counted in the legend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,7 @@ def _shade(chart: Chart, times: pd.DatetimeIndex) -> str:
 
 
 def _legend(lines: Sequence[Line]) -> str:
-    """One entry a line, and one for all lines in the background."""
+    """One entry a line, and one for all lines of a kind in the background."""
     background = [line for line in lines if line.style == "control"]
     entries = [
         f'<li><svg viewBox="0 0 20 8"><path class="{line.style}" d="M0 4H20"/></svg>'
@@ -167,10 +169,10 @@ def _legend(lines: Sequence[Line]) -> str:
         for line in lines
         if line.style != "control"
     ]
-    if background:
+    for kind, count in Counter(line.kind for line in background).items():
         entries.append(
             '<li><svg viewBox="0 0 20 8"><path class="control" d="M0 4H20"/></svg>'
-            f"{len(background)} naive twin{'s' if len(background) > 1 else ''}</li>"
+            f"{count} {kind}{'s' if count > 1 else ''}</li>"
         )
     return f'<ul class="legend">{"".join(entries)}</ul>'
 

@@ -7,9 +7,13 @@ figures computed anew.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from reports.interrupts import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -22,11 +26,22 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.charts import Chart, Line, chart_html, thinned
+from reports.costs import figures_with_costs_free
 from reports.folder import Portfolio, ReportError, Run, read_run, write_whole
+from reports.interrupts import leave
 from reports.metrics import all_figures
 from reports.report import guarded
 from reports.style import LINE_STYLES, page
-from reports.tables import ROWS, figures_table, fine_percent, ratio, signed_percent, whole_percent
+from reports.sweeps import subjects
+from reports.tables import (
+    OPTIONAL,
+    ROWS,
+    figures_table,
+    fine_percent,
+    ratio,
+    signed_percent,
+    whole_percent,
+)
 
 _COLUMNS = (
     ("CAGR", "cagr_pct", signed_percent),
@@ -52,13 +67,12 @@ class Compared:
 
     @property
     def portfolios(self) -> tuple[Portfolio, ...]:
-        """Strategies and the benchmark; controls stay in the run's own report."""
+        """Strategies, of a sweep the best, and the benchmark; twins stay in the run's report."""
         benchmark = (self.run.benchmark,) if self.run.benchmark else ()
-        return (*self.run.strategies, *benchmark)
+        return (*subjects(self.run), *benchmark)
 
     def figures(self, name: str) -> Mapping[str, Any]:
-        figures: Mapping[str, Any] = self.metrics["portfolios"][name]["whole"]
-        return figures
+        return figures_with_costs_free(self.run, self.metrics, name, "whole")
 
 
 def read_all(folders: Sequence[Path]) -> list[Compared]:
@@ -92,7 +106,7 @@ def _metrics(run: Run) -> Mapping[str, Any]:
         for portfolio in run.portfolios:
             figures = found["portfolios"][portfolio.name]["whole"]
             for _, figure, _, _ in ROWS:
-                figures[figure]
+                figures[figure] if figure not in OPTIONAL else None
         return found
     except (OSError, ValueError, KeyError, TypeError):
         return all_figures(run)
@@ -116,8 +130,9 @@ def settings(run: Run) -> dict[str, str]:
         for name, value in record["config"].items()
         if name not in _NOT_SETTINGS | set(told) | set(record.get("costs") or {})
     }
+    shown = {p.name for p in subjects(run)}
     for entry in record["portfolios"]:
-        if entry["role"] == "strategy":
+        if entry["name"] in shown:
             told[f"parameters of {entry['name']}"] = _flat(entry.get("params") or {})
             told[f"code of {entry['name']}"] = str(entry.get("sha256"))[:12]
     return told
@@ -205,7 +220,7 @@ def _chart(compared: Sequence[Compared]) -> Chart:
 def _dash(run: Run, portfolio: Portfolio) -> str:
     if portfolio.role == "benchmark":
         return " dashed"
-    return "" if portfolio == run.strategies[0] else " dotted"
+    return "" if portfolio == subjects(run)[0] else " dotted"
 
 
 def print_comparison(compared: Sequence[Compared], console: Console) -> None:
@@ -272,4 +287,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

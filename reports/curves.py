@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import pandas as pd
 
 from reports.charts import Chart, Line, chart_html, thinned
 from reports.folder import Portfolio, Run
 from reports.metrics import periods_of, spans_of
 from reports.style import LINE_STYLES
+from reports.sweeps import ranked, subjects
+
+MOST_OTHERS = 30  # combinations of a sweep in the background
 
 
 def all_charts(run: Run) -> str:
-    """Strategies and benchmark in colour; controls grey behind equity and drawdown, else absent."""
-    everyone = (*run.strategies, *_benchmark(run), *run.controls)
-    front = (*run.strategies, *_benchmark(run))
+    """Strategies and benchmark in colour; controls, and the combinations of a sweep but the best,
+    grey behind equity and drawdown, else absent."""
+    front = (*subjects(run), *_benchmark(run))
+    everyone = (*front, *run.controls, *_others_swept(run))
     shade = run.seen_until if spans_of(run)["unseen"] is not None else None
     seen = " Shaded: the model may have seen these days." if shade is not None else ""
     growth = run.value / run.start_cash
@@ -64,6 +69,17 @@ def all_charts(run: Run) -> str:
     return "".join(chart_html(chart) for chart in charts)
 
 
+def _others_swept(run: Run) -> list[Portfolio]:
+    """Combinations from the second best to the worst of each sweep, evenly spread over the ranks
+    where they are too many to draw."""
+    found = []
+    for strategy in run.sweeps:
+        others = ranked(run, strategy)[1:]
+        steps = np.linspace(0, len(others) - 1, min(len(others), MOST_OTHERS))
+        found += [others[nth] for nth in steps.round().astype(int)]
+    return found
+
+
 def _benchmark(run: Run) -> tuple[Portfolio, ...]:
     return (run.benchmark,) if run.benchmark else ()
 
@@ -74,13 +90,15 @@ def _lines(
     values: Callable[[str], pd.Series],
     labels: dict[str, str] | None = None,
 ) -> list[Line]:
-    styles = {p.name: LINE_STYLES[n % len(LINE_STYLES)] for n, p in enumerate(run.strategies)}
+    front = subjects(run)
+    styles = {p.name: LINE_STYLES[n % len(LINE_STYLES)] for n, p in enumerate(front)}
     return [
         Line(
             name=p.name,
             values=values(p.name),
-            style=styles.get(p.name, p.role),
+            style=styles.get(p.name, "control" if p.role == "strategy" else p.role),
             label=(labels or {}).get(p.name, ""),
+            kind="other combination" if p.role == "strategy" else "naive twin",
         )
         for p in portfolios
     ]

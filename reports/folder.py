@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports.interrupts import tidied
+
 PARTS = ("commission", "slippage", "impact")  # what a fill's cost is made of
 _EQUITY_NUMBERS = ("cash", "value", "gross_value")
 _TRADE_NUMBERS = ("size", "price", "reference_price", *PARTS)
@@ -26,9 +28,10 @@ class Portfolio:
     """One line of the comparison."""
 
     name: str
-    role: str  # strategy, control or benchmark
+    role: str  # strategy, control, benchmark or costs-free
     signal: str | None  # what its forecasts come from
-    twin_of: str | None  # the strategy that a control repeats on a naive signal
+    twin_of: str | None  # the strategy that it repeats: on a naive signal, or without costs
+    sweep_of: str | None = None  # the strategy that it is a combination of parameters of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,7 @@ class Run:
     cash: pd.DataFrame
     trades: pd.DataFrame  # one row a fill, of all portfolios
     notes: tuple[str, ...]  # what a reader has to know before believing a figure
+    analyses: dict[str, Any]  # what Backtrader's analyzers found: portfolio -> analyzer -> result
 
     @property
     def name(self) -> str:
@@ -74,6 +78,26 @@ class Run:
         return tuple(p for p in self.controls if p.twin_of == strategy)
 
     @property
+    def compared(self) -> tuple[Portfolio, ...]:
+        """All but the costs-free ones, which say what costs took and are no rivals."""
+        return tuple(p for p in self.portfolios if p.role != "costs-free")
+
+    def costs_free(self, strategy: str) -> Portfolio | None:
+        """The same strategy where trading costs nothing."""
+        free = (p for p in self.portfolios if p.role == "costs-free" and p.twin_of == strategy)
+        return next(free, None)
+
+    @property
+    def sweeps(self) -> dict[str, tuple[Portfolio, ...]]:
+        """By strategy that was swept: its combinations of parameters."""
+        names = dict.fromkeys(p.sweep_of for p in self.strategies if p.sweep_of)
+        return {
+            name: tuple(p for p in self.strategies if p.sweep_of == name)
+            for name in names
+            if name is not None
+        }
+
+    @property
     def seen_until(self) -> pd.Timestamp | None:
         """Last day (UTC) that the model's training may have seen; None: no model, or not known."""
         day = (self.record.get("model") or {}).get("seen_until")
@@ -96,20 +120,27 @@ def read_run(folder: Path) -> Run:
         portfolios=portfolios,
         trades=_table(folder, "trades.csv", _TRADE_NUMBERS),
         notes=(*map(str, record.get("notes", ())), *notes),
+        analyses=_analyses(folder),
         **columns,
     )
 
 
 def write_whole(path: Path, text: str) -> None:
     """Replace a file in one step, so that a reader never finds half of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise ReportError(f"{path} cannot be written: {error.strerror or error}") from error
+    draft = aside(path, os.getpid())
+    with tidied(lambda: draft.unlink(missing_ok=True)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(text, encoding="utf-8")
+            os.replace(draft, path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise ReportError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def aside(path: Path, pid: int | None) -> Path:
+    """Where that process writes a file that it then puts in its place."""
+    return path.with_name(f".{path.name}.{pid}")
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -120,6 +151,16 @@ def _record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReportError(f"{folder} is not a run folder: config.json: {_line(error)}") from error
     return record
+
+
+def _analyses(folder: Path) -> dict[str, Any]:
+    """analyzers.json, which is there where the run had analyzers."""
+    path = folder / "analyzers.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{folder} is not a run folder: {path.name}: {_line(error)}") from error
+    return dict(found)
 
 
 def _line(error: Exception) -> str:
@@ -136,6 +177,7 @@ def _portfolios(folder: Path, record: dict[str, Any]) -> tuple[Portfolio, ...]:
                 role=str(entry["role"]),
                 signal=entry.get("signal"),
                 twin_of=entry.get("twin_of"),
+                sweep_of=entry.get("sweep_of"),
             )
             for entry in record["portfolios"]
         )

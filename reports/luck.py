@@ -5,10 +5,16 @@ a circle (Politis and Romano 1992), the same blocks for every portfolio, so that
 them cancels; the interval is that of the difference of annualised Sharpe ratios over the resamples,
 as Ledoit and Wolf (2008) compare them, by percentiles and not studentised. Blocks keep what a day
 tells about the next ones. It cannot know of markets that the window does not hold.
+
+The best of many portfolios is lucky. What luck makes of so many is what their best lead over the
+rival comes to in the same resamples, each lead less the one that was observed, so that none has
+any: the reality check of White (2000), with Sharpe ratios as in Sullivan, Timmermann and White
+(1999). It heeds how alike the portfolios are, and errs on the side of luck where some are bad.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +25,7 @@ SEED = 0
 LEVEL_PCT = 90  # of the interval
 LONGEST_BLOCK_DAYS = 21  # a month of sessions
 FEWEST_DAYS = 20
+MOST_AT_ONCE = 32  # portfolios, for the memory that it takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +41,17 @@ class Difference:
     def bounds(self, choices: int) -> tuple[float, float]:
         """The interval, widened for being the pick of so many (Bonferroni)."""
         return interval(self.draws, choices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestOf:
+    """The highest of many annualised Sharpe ratios, and what luck alone makes of so many."""
+
+    sharpe: float
+    rival_sharpe: float  # 0 without a rival
+    lead: float  # over the rival
+    by_luck: float  # mean lead of the best, where none has any but by luck
+    chance: float  # of such a lead or a larger one, where none has any but by luck
 
 
 def block_days(days: int) -> int:
@@ -58,7 +76,9 @@ class SharpeResamples:
         table = returns.to_numpy(dtype=float)
         scale = np.sqrt(periods)
         self._sharpe = scale * _sharpes(table[None])[0]  # [portfolios]
-        self._draws = scale * _resampled(table, self.block_days, resamples)
+        parts = np.split(table, range(MOST_AT_ONCE, table.shape[1], MOST_AT_ONCE), axis=1)
+        drawn = [_resampled(part, self.block_days, resamples) for part in parts]
+        self._draws = scale * np.concatenate(drawn, axis=1)
 
     def difference(self, ours: str, theirs: str) -> Difference | None:
         """None: one of them has no Sharpe ratio, or the days are too few to resample."""
@@ -78,6 +98,38 @@ class SharpeResamples:
             high=high,
             share_above_zero=float((draws > 0).mean()),
             draws=draws,
+        )
+
+    def best_of(self, names: Sequence[str], rival: str | None) -> BestOf | None:
+        """How lucky the best of the names is. Without a rival each is compared with 0.
+
+        None: nobody has a Sharpe ratio, or the days are too few to resample.
+        """
+        if self.days < FEWEST_DAYS:
+            return None
+        columns = [self._column[name] for name in names]
+        sharpes, draws = self._sharpe[columns], self._draws[:, columns]
+        rival_sharpe, rival_draws = 0.0, np.zeros(len(draws))
+        if rival is not None:
+            rival_sharpe = float(self._sharpe[self._column[rival]])
+            rival_draws = self._draws[:, self._column[rival]]
+        leads = sharpes - rival_sharpe
+        known = np.isfinite(leads)
+        if not known.any():
+            return None
+        # one that stands still in a resample has no lead there
+        by_luck = draws[:, known] - rival_draws[:, None] - leads[known]
+        highest = np.where(np.isfinite(by_luck), by_luck, -np.inf).max(axis=1)
+        highest = highest[np.isfinite(highest)]
+        if len(highest) < len(draws) / 2:
+            return None
+        lead = float(leads[known].max())
+        return BestOf(
+            sharpe=lead + rival_sharpe,
+            rival_sharpe=rival_sharpe,
+            lead=lead,
+            by_luck=float(highest.mean()),
+            chance=float((1 + (highest >= lead).sum()) / (1 + len(highest))),
         )
 
 

@@ -30,14 +30,30 @@ def all_figures(run: Run) -> dict[str, Any]:
                 "role": portfolio.role,
                 "signal": portfolio.signal,
                 "twin_of": portfolio.twin_of,
+                "sweep_of": portfolio.sweep_of,
                 **{
                     span: None if rows is None else figures_of(run, portfolio.name, rows)
                     for span, rows in spans.items()
                 },
+                **_analyses(run, portfolio.name),
             }
             for portfolio in run.portfolios
         },
     }
+
+
+def _analyses(run: Run, name: str) -> Figures:
+    """What Backtrader's analyzers found of a portfolio, where the run had any."""
+    return {"analyzers": run.analyses[name]} if name in run.analyses else {}
+
+
+def judged_span(run: Run) -> str:
+    """`unseen` if that part is long enough to say something, else `whole`."""
+    rows = spans_of(run)["unseen"]
+    if rows is None:
+        return "whole"
+    days = run.times[rows].normalize().nunique()
+    return "unseen" if days >= FEWEST_DAYS else "whole"
 
 
 def periods_of(run: Run) -> int:

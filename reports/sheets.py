@@ -1,5 +1,7 @@
 """quantstats' full tear sheet of each strategy against the benchmark, one HTML file each.
 
+Of a parameter sweep the best combination alone has one.
+
 Sheets are drawn in processes of their own, since one takes seconds.
 """
 
@@ -11,17 +13,20 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from html import escape
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pandas as pd
 
-from reports.folder import ReportError, Run, write_whole
+from reports.folder import ReportError, Run, aside, write_whole
+from reports.interrupts import begin_worker, tidied
 from reports.metrics import periods_of, returns_of
 from reports.quant import quiet, sheet, why_no_sheet
+from reports.sweeps import subjects
 
 FOLDER = "tearsheets"
 _STYLE = """<style>
@@ -75,35 +80,78 @@ def drawing(run: Run) -> Iterator[None]:
             _draw(task)
         return
     workers = min(len(tasks), len(os.sched_getaffinity(0)))
-    fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(workers, fork, initializer=_leave_interrupts) as pool:
-        with quiet():
-            import quantstats  # noqa: F401  # once, before the processes part
+    with quiet():
+        import quantstats  # noqa: F401  # once, before the processes part
+    crew: list[_Worker] = []
 
-            drawn = [pool.submit(_draw, task) for task in tasks]
-        yield
-        for future in drawn:
-            _finish(future)
+    def end() -> None:
+        for worker in crew:
+            worker.end()
+
+    with tidied(end):
+        try:
+            for nth in range(workers):
+                crew.append(_Worker(tasks[nth::workers]))
+            yield
+            for worker in crew:
+                worker.finish()
+        finally:
+            end()
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C is for the process that the user started."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+class _Worker:
+    """A forked process that draws its sheets one after the other, and says when one is done."""
+
+    def __init__(self, tasks: Sequence[_Task]) -> None:
+        self._tasks = tasks
+        self._told, theirs = multiprocessing.Pipe(duplex=False)
+        fork = multiprocessing.get_context("fork")
+        self._process = fork.Process(target=_draw_all, args=(tasks, theirs, os.getpid()))
+        with warnings.catch_warnings():  # from 3.12 on, of threads: a sheet needs none of theirs
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
+        theirs.close()
+
+    def finish(self) -> None:
+        """Wait until all are drawn; raises what kept one from it."""
+        for task in self._tasks:
+            try:
+                failed = self._told.recv()
+            except (EOFError, OSError):
+                failed = f"the process that drew it {self._how_it_ended()}"
+            if failed:
+                raise ReportError(f"the tear sheet of {task.name} could not be drawn: {failed}")
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        for task in self._tasks:
+            aside(task.path, self._process.pid).unlink(missing_ok=True)
+
+    def _how_it_ended(self) -> str:
+        self._process.join()
+        code = self._process.exitcode or 0
+        if code == -signal.SIGKILL:
+            return "was killed by SIGKILL, which the system does when memory runs out"
+        return f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
 
 
-def _finish(future: Future[None]) -> None:
-    try:
-        future.result()
-    except ReportError:
-        raise
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or error  # a full disk, without its number
-        raise ReportError(f"a tear sheet could not be drawn: {reason}") from error
+def _draw_all(tasks: Sequence[_Task], told: Connection, parent: int) -> None:
+    begin_worker(parent)
+    for task in tasks:
+        try:
+            with quiet():
+                _draw(task)
+            told.send("")
+        except Exception as error:
+            # a full disk, without its number
+            told.send(str(getattr(error, "strerror", None) or error or type(error).__name__))
+            return
 
 
 def _tasks(run: Run) -> list[_Task]:
     rows = slice(0, len(run.times))
-    files = sheet_files([p.name for p in run.strategies])
+    files = sheet_files([p.name for p in subjects(run)])
     benchmark = [run.benchmark.name] if run.benchmark else []
     return [
         _Task(
@@ -134,7 +182,7 @@ def _draw(task: _Task) -> None:
 
 def _titles(rivals: Sequence[str]) -> list[str]:
     """Names as quantstats may print them: it escapes nothing, and reads $ and {{ as commands."""
-    plain = [bool(re.fullmatch(r"[\w .:+-]{1,40}", name)) for name in rivals]
+    plain = [bool(re.fullmatch(r"[\w .:+=,\[\]-]{1,40}", name)) for name in rivals]
     stand_ins = ("Strategy", "Benchmark")
     return [
         name if ok else stand_in

@@ -67,6 +67,7 @@ path{fill:none;stroke-width:1.7;vector-effect:non-scaling-stroke;stroke-linejoin
 .s0{stroke:var(--c0)}.s1{stroke:var(--c1)}.s2{stroke:var(--c2)}
 .s3{stroke:var(--c3)}.s4{stroke:var(--c4)}.s5{stroke:var(--c5)}
 .dashed{stroke-dasharray:6 4;stroke-width:1.3}.dotted{stroke-dasharray:2 3}
+.wrap tbody th{white-space:normal;overflow-wrap:anywhere;min-width:8em}
 .settings th,.settings td{vertical-align:top;text-align:left}
 .settings tbody th{white-space:normal;min-width:9em;overflow-wrap:anywhere}
 dl{columns:27em;column-gap:40px;font-size:.92rem;margin:0 0 12px}

@@ -37,11 +37,14 @@ def whole(value: float) -> str:
 # label, figure, format, class of the row
 ROWS: Sequence[tuple[str, str, Format, str]] = (
     ("Total return, net", "total_return_pct", signed_percent, "group main"),
-    ("before costs", "gross_return_pct", signed_percent, "sub"),
+    ("gross", "gross_return_pct", signed_percent, "sub"),
+    ("costs-free", "costs_free_return_pct", signed_percent, "sub"),
     ("CAGR, net", "cagr_pct", signed_percent, "main"),
-    ("before costs", "gross_cagr_pct", signed_percent, "sub"),
+    ("gross", "gross_cagr_pct", signed_percent, "sub"),
+    ("costs-free", "costs_free_cagr_pct", signed_percent, "sub"),
     ("Sharpe, net", "sharpe", ratio, "main"),
-    ("before costs", "gross_sharpe", ratio, "sub"),
+    ("gross", "gross_sharpe", ratio, "sub"),
+    ("costs-free", "costs_free_sharpe", ratio, "sub"),
     ("Sortino", "sortino", ratio, "group"),
     ("Calmar", "calmar", ratio, ""),
     ("Max drawdown", "max_drawdown_pct", percent, ""),
@@ -56,6 +59,18 @@ ROWS: Sequence[tuple[str, str, Format, str]] = (
     ("impact", "impact_drag_pct_per_year", fine_percent, "sub"),
     ("Costs paid", "costs_paid", whole, ""),
     ("Final value", "final_value", whole, "group"),
+)
+
+OPTIONAL = ("costs_free_return_pct", "costs_free_cagr_pct", "costs_free_sharpe")  # of ROWS
+
+# heading, figure, format: of the sweeps' table
+SWEEP_COLUMNS: Sequence[tuple[str, str, Format]] = (
+    ("Total return, net", "total_return_pct", signed_percent),
+    ("CAGR", "cagr_pct", signed_percent),
+    ("Sharpe", "sharpe", ratio),
+    ("Max drawdown", "max_drawdown_pct", percent),
+    ("Turnover a year", "turnover_pct_per_year", whole_percent),
+    ("Cost drag a year", "cost_drag_pct_per_year", fine_percent),
 )
 
 # heading, figure, format: of the controls' table
@@ -87,12 +102,18 @@ def figures_table(groups: Sequence[tuple[str, Mapping[str, Mapping[str, Any]]]])
         for _, columns in groups
         for nth, name in enumerate(columns)
     )
-    rows = "".join(_row(groups, *row) for row in ROWS)
+    rows = "".join(_row(groups, *row) for row in ROWS if _known(groups, row[1]))
     box = "box wide" if over else "box"
     return (
         f'<div class="{box}"><table><thead>{over}<tr><th></th>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+def _known(groups: Sequence[tuple[str, Mapping[str, Mapping[str, Any]]]], figure: str) -> bool:
+    """Whether a row has something to show: an optional one may not."""
+    every = [figures for _, columns in groups for figures in columns.values()]
+    return figure not in OPTIONAL or any(figures.get(figure) is not None for figures in every)
 
 
 def _edge(groups: Sequence[Any], nth: int) -> str:
@@ -101,7 +122,7 @@ def _edge(groups: Sequence[Any], nth: int) -> str:
 
 def _row(groups: Sequence[Any], label: str, figure: str, text: Format, classes: str) -> str:
     cells = "".join(
-        cell(figures[figure], text, _edge(groups, nth).strip())
+        cell(figures.get(figure), text, _edge(groups, nth).strip())
         for _, columns in groups
         for nth, figures in enumerate(columns.values())
     )
@@ -125,6 +146,23 @@ def controls_table(
         f'<div class="box small"><table><thead><tr><th>{escape(strategy)} on</th>{heads}'
         f'<th class="edge">Sharpe difference</th><th>{interval_pct} % interval</th>'
         f"<th>resamples above 0</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def sweep_table(strategy: str, figures: Mapping[str, Mapping[str, Any]], rival: str | None) -> str:
+    """One row a combination in the order given, the best first, and the rival below them."""
+    heads = "".join(f"<th>{heading}</th>" for heading, _, _ in SWEEP_COLUMNS)
+    best = next(iter(figures))
+    rows = "".join(
+        f'<tr class="{"main" if name == best else "group" if name == rival else ""}">'
+        f'<th scope="row">{escape(name.removeprefix(strategy).strip("[]") or name)}</th>'
+        + "".join(cell(own[figure], text) for _, figure, text in SWEEP_COLUMNS)
+        + "</tr>"
+        for name, own in figures.items()
+    )
+    return (
+        f'<div class="box small wrap"><table><thead><tr><th>{escape(strategy)} with</th>{heads}'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 

@@ -9,38 +9,41 @@ import pandas as pd
 from reports import luck
 from reports.folder import Portfolio, Run
 from reports.luck import Difference, SharpeResamples
-from reports.metrics import periods_of, returns_of, spans_of
+from reports.metrics import judged_span, periods_of, returns_of, spans_of
+from reports.sweeps import all_sweeps, subjects
 
 Rivals = dict[str, Difference | None]
 
 
 def all_verdicts(run: Run, figures: dict[str, Any]) -> dict[str, Any]:
-    """By strategy: the sentences, and the difference to each rival.
+    """By strategy: the sentences, and the difference to each rival."""
+    verdicts: dict[str, Any] = judged(run, figures)["verdicts"]
+    return verdicts
+
+
+def judged(run: Run, figures: dict[str, Any]) -> dict[str, Any]:
+    """Verdicts by strategy, of a sweep by its best combination; and the sweeps.
 
     Where the model may have seen a part of the window, only the rest counts.
     """
     span = judged_span(run)
     resamples = _resamples(run, span)
     sharpes = {name: entry[span]["sharpe"] for name, entry in figures["portfolios"].items()}
-    return {
-        strategy.name: _verdict(run, strategy, resamples, sharpes, span)
-        for strategy in run.strategies
-    }
-
-
-def judged_span(run: Run) -> str:
-    """`unseen` if that part is long enough to say something, else `whole`."""
-    rows = spans_of(run)["unseen"]
-    if rows is None:
-        return "whole"
-    days = run.times[rows].normalize().nunique()
-    return "unseen" if days >= luck.FEWEST_DAYS else "whole"
+    sweeps = all_sweeps(run, resamples, span)
+    verdicts = {}
+    for strategy in subjects(run):
+        verdict = _verdict(run, strategy, resamples, sharpes, span)
+        if strategy.sweep_of:  # picked for its Sharpe: a comparison that leaves that out misleads
+            sentence = sweeps[strategy.sweep_of]["sentence"] + _caveat(run, span)
+            verdict |= {"sentence": sentence, "benchmark_sentence": sentence, "against": {}}
+        verdicts[strategy.name] = verdict
+    return {"verdicts": verdicts, "sweeps": sweeps}
 
 
 def _resamples(run: Run, span: str) -> SharpeResamples:
     rows = spans_of(run)[span]
     assert rows is not None
-    returns = {p.name: returns_of(run, p.name, rows) for p in run.portfolios}
+    returns = {p.name: returns_of(run, p.name, rows) for p in run.compared}
     return SharpeResamples(pd.DataFrame(returns), periods_of(run))
 
 

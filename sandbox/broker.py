@@ -10,21 +10,21 @@ The account is a cash account: nobody buys beyond the cash, and nobody sells wha
 from __future__ import annotations
 
 import math
-from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import backtrader as bt
 
-from kronos.forecast import CLOSE, VOLUME
-from sandbox.costs import BPS, LIQUIDITY_BARS, CostModel, Liquidity, Terms
+from sandbox.costs import BPS, CostModel, Liquidity, Terms
 from sandbox.errors import StrategyError
+from sandbox.execution import ROUNDING, ExecutingBroker, same
 from sandbox.feed import CandleFeed, Clock
-from sandbox.ledger import Decision, Fill, Holding, Ledger
-from sandbox.orders import TRIGGERED, check_begun, check_order, kind_of, turn, worst_price
+from sandbox.ledger import Decision, Holding, Ledger
+from sandbox.orders import check_begun, check_order, kind_of
 
-ROUNDING = 1e-9  # shares of a size or of the cash that are nothing but rounding
+MOST_CUSHION = 0.5  # set aside beyond what a buy asks for, since its price may move until it fills
 FUNDING = (bt.Order.Market, bt.Order.Close, bt.Order.Limit)  # sells that buys may count on
 
 
@@ -36,24 +36,16 @@ class Account:
     costs: CostModel = field(default_factory=CostModel)
 
 
-class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
+class CostedBroker(ExecutingBroker):
     """Fills orders at the next bar of their symbol, at prices that the cost model has worsened.
 
-    In one bar market sells go before buys, so that they can pay for them; sells that fill later in
-    the bar, at a limit, a stop or the close, pay for buys at its close only. A buy dearer than the
-    cash is cut to what the cash pays for, with all its costs, and `order.info.cash_cut` says so.
-    What the volume cap leaves over waits for later bars. A symbol whose data have ended is sold at
-    the next bar time, at its last close, and its orders are cancelled.
+    `sandbox.execution` says what fills when inside a bar. A buy dearer than the cash is cut to what
+    the cash pays for, with all its costs, and `order.info.cash_cut` says so. What the volume cap
+    leaves over waits for later bars. A symbol whose data have ended is sold at the next bar time,
+    at its last close, and its orders are cancelled.
     """
 
-    pending: deque[bt.Order]
-    refused = 0  # orders that were not taken, or never filled for lack of cash or units
-    _costs: CostModel
-    _clock: Clock
-    _ledger: Ledger
     _running: list[CandleFeed]  # symbols whose data have not ended
-    _held: dict[CandleFeed, bt.Position]  # without those of size 0
-    _filled_now: defaultdict[CandleFeed, float]  # units in this bar
 
     @classmethod
     def of(
@@ -69,7 +61,9 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         )
         broker._costs, broker._clock, broker._ledger = costs, clock, ledger
         broker._running = list(feeds)
-        broker._held, broker._filled_now = {}, defaultdict(float)
+        broker._overlapping = any(feed.overlaps for feed in broker._running)
+        broker._held, broker._set_aside, broker._cancelled_ns = {}, {}, {}
+        broker._filled_now, broker._bought_inside = defaultdict(float), defaultdict(list)
         return broker
 
     def holdings(self) -> list[Holding]:
@@ -99,6 +93,9 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
 
     def submit(self, order: bt.Order, check: bool = True) -> bt.Order:
         check_order(order)
+        if order.parent is not None:
+            _check_one_after_the_other(order, order.parent)
+        order.decided_ns = self._now_ns
         kind = kind_of(order)
         price = math.nan if kind in ("market", "close") else order.created.price
         self._take_down(order, abs(order.created.size), kind, price)
@@ -107,10 +104,24 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
     def cancel(self, order: bt.Order, bracket: bool = False) -> bool:
         given = (*self.pending, *self.submitted)
         order = next((one for one in given if one == order), order)  # it may be a notified copy
+        if order in self.pending and order.data.overlaps and not (bracket or order.data.has_bar):
+            return self._cancel_after_the_bar(order)
         cancelled = self._withdraw(order, bracket) or super().cancel(order, bracket)
         if cancelled and not bracket:  # the other legs of a bracket go by themselves
             self._take_down(order, abs(order.executed.remsize), "cancel", math.nan)
         return bool(cancelled)
+
+    def _cancel_after_the_bar(self, order: bt.Order) -> bool:
+        """Cancel an order whose symbol may have a bar that is open and may have filled it."""
+        if order.ref not in self._cancelled_ns:
+            self._cancelled_ns[order.ref] = self._now_ns
+            self._take_down(order, abs(order.executed.remsize), "cancel", math.nan)
+        return True
+
+    def _ocoize(self, order: bt.Order, oco: bt.Order | None) -> None:
+        if oco is not None:
+            _check_one_after_the_other(order, oco)
+        super()._ocoize(order, oco)
 
     def _withdraw(self, order: bt.Order, bracket: bool) -> bool:
         """Cancel an order of this very bar, which Backtrader would not find."""
@@ -129,16 +140,9 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         decision = Decision(self._now_ns, order.data.symbol, side, size, kind, price)
         self._ledger.decisions.append(decision)
 
-    @property
-    def _now_ns(self) -> int:
-        assert self._clock.now_ns is not None  # nobody orders before the first bar
-        return self._clock.now_ns
-
     # A bar: accept, settle, fill, value
 
     def next(self) -> None:
-        while self._toactivate:
-            self._toactivate.popleft().activate()
         self._filled_now.clear()
         self._settle_ended()
         if self.submitted:
@@ -149,7 +153,8 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
 
     def check_submitted(self) -> None:
         """Accept what the cash and the sells can pay for, at the prices of the decision."""
-        funds = self.cash + self._proceeds([*self.pending, *self.submitted])
+        funds = self._free_cash() + self._proceeds([*self.pending, *self.submitted])
+        buys: list[bt.Order] = []
         while self.submitted:
             order = self.submitted.popleft()
             if self._take_children(order) is None:
@@ -161,8 +166,27 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
             elif order.isbuy() and self._price_asked(order) > funds * (1 + ROUNDING):
                 self._refuse(order, order.margin)
             else:
-                funds -= self._price_asked(order) if order.isbuy() else 0.0
+                if order.isbuy():
+                    funds -= self._price_asked(order)
+                    buys.append(order)
                 self.submit_accept(order)
+        if self._overlapping:
+            self._set_cash_aside(buys)
+
+    def _set_cash_aside(self, buys: Sequence[bt.Order]) -> None:
+        """For buys in bars that overlap others, so that nothing else can spend or spare it."""
+        asked = {order.ref: self._price_asked(order) for order in buys}
+        kept = [order for order in buys if order.data.overlaps]
+        for order in kept:
+            cash = min(asked[order.ref], max(0.0, self._free_cash()))
+            self._set_aside[order.ref] = (order, cash)
+        total = sum(asked[order.ref] for order in kept)
+        others = sum(asked.values()) - total
+        spare = max(0.0, self._free_cash() - others)
+        cushion = min(MOST_CUSHION, spare / total) if total else 0.0
+        for order in kept:
+            _, cash = self._set_aside[order.ref]
+            self._set_aside[order.ref] = (order, cash + cushion * asked[order.ref])
 
     def _proceeds(self, orders: list[bt.Order]) -> float:
         """What the sells among the orders bring at the close they were decided at."""
@@ -183,24 +207,11 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
     def _cut_to_lots(self, order: bt.Order) -> bool:
         """Whether the order has a lot at least; what is less than one goes."""
         wanted = abs(order.executed.remsize)
-        if not order.isbuy() and _same(wanted, self.positions[order.data].size):
+        if not order.isbuy() and same(wanted, self.positions[order.data].size):
             return True
         whole = self._costs.whole_lots(wanted)
         order.executed.remsize = whole if order.isbuy() else -whole
         return whole > 0
-
-    def _work_off_pending(self) -> None:
-        self.pending = deque([*sorted(self.pending, key=turn), None])
-        while (order := self.pending.popleft()) is not None:
-            if order.expire():
-                self._drop(order)
-                continue
-            if order.active() and order.data.has_bar:
-                self._try_exec(order)
-            if order.alive():
-                self.pending.append(order)
-            elif order.status == bt.Order.Completed:
-                self._bracketize(order)  # its children wake, or its siblings go
 
     def _settle_ended(self) -> None:
         ended = [data for data in self._running if data.ended]
@@ -229,153 +240,6 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         queue.remove(order)
         self._drop(order, order.cancel)
 
-    def _drop(self, order: bt.Order, how: Any = None) -> None:
-        """End an order's life, and that of the orders that hang on it."""
-        if how is not None:
-            how()
-        self.notify(order)
-        self._ococheck(order)
-        self._bracketize(order, cancel=True)
-
-    def _bracketize(self, order: bt.Order, cancel: bool = False) -> None:
-        """What was bought of a bracket's first order keeps its stop and target."""
-        bought = order.parent is None and order.executed.size > 0
-        super()._bracketize(order, cancel=cancel and not bought)
-
-    def _refuse(self, order: bt.Order, how: Any) -> None:
-        self.refused += 1
-        self._drop(order, how)
-
-    # A fill
-
-    def _slip_up(self, pmax: float, price: float, **_: bool) -> float:
-        return price  # the fill adds slippage and impact
-
-    def _slip_down(self, pmin: float, price: float, **_: bool) -> float:
-        return price
-
-    def _try_exec_close(self, order: bt.Order, pclose: float) -> None:
-        """At this close, decided at an earlier one; Backtrader would leave a bar to change it."""
-        self._execute(order, ago=0, price=pclose)
-
-    def _try_exec_stop(self, order: bt.Order, popen: float, *bar: float) -> None:
-        """Once triggered it is a market order, for what volume or price limit left over."""
-        if order.triggered:
-            self._execute(order, ago=0, price=popen)
-        else:
-            super()._try_exec_stop(order, popen, *bar)
-
-    def _execute(
-        self, order: bt.Order, ago: int | None = None, price: float = math.nan, **_: Any
-    ) -> None:
-        """Fill what can be filled at a price that is still without slippage and impact."""
-        order.triggered = order.triggered or order.exectype in TRIGGERED
-        if self._locked(order, price):
-            return
-        if order.isbuy():
-            self._buy(order, price)
-        else:
-            self._sell(order, price)
-
-    def _buy(self, order: bt.Order, price: float) -> None:
-        wanted = self._within_volume(order, order.executed.remsize)
-        if wanted <= 0:
-            return
-        terms = self._terms(order, price)
-        size = self._costs.affordable(self.cash, wanted, terms)
-        if size < wanted:
-            order.addinfo(cash_cut=True)
-        if size > 0:
-            self._book(order, size, terms)
-        elif order.executed.size:
-            self._drop(order, order.cancel)
-        else:
-            self._refuse(order, order.margin)
-
-    def _sell(self, order: bt.Order, price: float) -> None:
-        held, wanted = self.positions[order.data].size, -order.executed.remsize
-        if held <= 0:
-            if order.executed.size:
-                self._drop(order, order.cancel)
-            else:
-                self._refuse(order, order.reject)
-            return
-        if wanted >= held or _same(wanted, held):  # no more than that is ever sold
-            wanted, order.executed.remsize = held, -held
-        size = self._within_volume(order, wanted)
-        if size > 0:
-            self._book(order, -size, self._terms(order, price))
-
-    def _locked(self, order: bt.Order, price: float) -> bool:
-        """Whether the price is at the exchange's limit for the day, against the order."""
-        limit_pct, before = self._costs.price_limit_pct, order.data.bars_before(1)
-        if limit_pct is None or not len(before):
-            return False
-        change_pct = 100 * (price / before[-1, CLOSE] - 1)
-        against = change_pct if order.isbuy() else -change_pct
-        return bool(against >= limit_pct * (1 - ROUNDING))
-
-    def _within_volume(self, order: bt.Order, wanted: float) -> float:
-        """What this bar's volume has left for the portfolio of a size, in whole lots."""
-        data, cap_pct = order.data, self._costs.volume_cap_pct
-        if cap_pct is None or not data.has_volume:
-            return wanted
-        room = data.volume[0] * cap_pct / 100 - self._filled_now[data]
-        return wanted if wanted <= room else min(wanted, self._costs.whole_lots(max(room, 0.0)))
-
-    def _terms(self, order: bt.Order, price: float) -> Terms:
-        limit, liquidity = worst_price(order), self._liquidity(order.data)
-        return Terms(buying=order.isbuy(), reference_price=price, limit=limit, liquidity=liquidity)
-
-    def _liquidity(self, data: CandleFeed) -> Liquidity:
-        if not self._costs.impact:
-            return Liquidity()
-        bars = data.bars_before(LIQUIDITY_BARS)
-        return Liquidity.of(bars[:, CLOSE], bars[:, VOLUME])
-
-    def _book(self, order: bt.Order, size: float, terms: Terms) -> None:
-        """Enter a fill of `size` (below 0: sold) into the account, the order and the ledger."""
-        quote = self._costs.quote(abs(size), terms)
-        fees = quote.fees
-        if size < 0:  # a minimum fee above what the sale brings is not chased up
-            fees = min(fees, abs(size) * quote.price + self.cash)
-        self.cash -= size * quote.price + fees
-        self._ledger.add_fill(
-            Fill(
-                time_ns=self._now_ns,
-                symbol=order.data.symbol,
-                size=size,
-                price=quote.price,
-                reference_price=terms.reference_price,
-                commission=fees,
-                slippage=quote.slippage,
-                impact=quote.impact,
-            )
-        )
-        self._filled_now[order.data] += abs(size)
-        self._tell(order, size, quote.price, fees)
-
-    def _tell(self, order: bt.Order, size: float, price: float, fees: float) -> None:
-        """Backtrader's own record of a fill: the position, the order, who gave it."""
-        data, position = order.data, self.positions[order.data]
-        paid = position.price
-        position.update(size, price, data.datetime.datetime())
-        self._held[data] = position
-        if not position.size:
-            del self._held[data]
-        if abs(order.executed.remsize - size) <= 1e-6 * self._costs.lot_size:
-            order.executed.remsize = size  # else a rounding error would be left waiting
-        opened, closed = (size, 0.0) if size > 0 else (0.0, size)
-        order.addcomminfo(self.getcommissioninfo(data))
-        order.execute(
-            data.datetime[0], size, price,
-            closed, -closed * paid, fees if closed else 0.0,
-            opened, opened * price, fees if opened else 0.0,
-            None, -closed * (price - paid), position.size, position.price,
-        )  # fmt: skip
-        self.notify(order)
-        self._ococheck(order)
-
     def _get_value(self, datas: Iterable[CandleFeed] | None = None, lever: bool = False) -> float:
         """The account's value, or that of some positions, at the latest closes."""
         if datas:
@@ -387,6 +251,17 @@ class CostedBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         return float(self._value)
 
 
+def _check_one_after_the_other(order: bt.Order, other: bt.Order) -> None:
+    """Orders that act on one another need bars of which one ends before the next begins."""
+    symbols = order.data, other.data
+    if symbols[0] is not symbols[1] and any(data.overlaps for data in symbols):
+        raise StrategyError(
+            f"orders of {symbols[0].symbol} and {symbols[1].symbol} hang on one another, but the "
+            "bars of these symbols overlap, so that nobody knows which order came first: bind "
+            "orders of one symbol only"
+        )
+
+
 def _fixed(params: type) -> type:
     """The class of Backtrader's settings, such as cheat-on-close, with none that can be set."""
 
@@ -394,7 +269,3 @@ def _fixed(params: type) -> type:
         raise StrategyError("a strategy cannot set its broker: cash and costs are options of a run")
 
     return type(params.__name__, (params,), {"__setattr__": refuse, "__delattr__": refuse})
-
-
-def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=ROUNDING)

@@ -8,12 +8,16 @@ step in seconds on a few windows, to see that it works; what comes out of it for
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import hashlib
 import json
 import platform
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -50,6 +54,8 @@ from kronos.windows import (
     validation_windows,
 )
 from sandbox.bundled_card import write_card
+from sandbox.cli import guarded
+from sandbox.interrupts import leave
 
 SAMPLES = ("sample", "sample:ph")
 TRAIN_END, SEEN_END = np.datetime64("2018-01-01"), np.datetime64("2019-01-01")  # both exclusive
@@ -359,15 +365,23 @@ def main(argv: list[str] | None = None) -> int:
         "--threads", type=int, default=1, help="of the processor; another count rounds differently"
     )
     parser.add_argument("--quick", action="store_true", help="a few steps only, to see it work")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(argv)
+    return guarded(
+        lambda: _build_and_say(options),
+        debug=options.debug,
+        interrupted=f"the same command goes on from {options.out / 'progress'}",
+    )
+
+
+def _build_and_say(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     card = build(options.out, QUICK if options.quick else FULL)
     print(
         f"wrote {options.out}: validation {card['model']['validation_loss']:.4f} nats a token, "
         f"unigram {card['model']['unigram']:.4f}"
     )
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,12 +1,15 @@
 """What the command lines share: options, and errors as one line with an exit status.
 
-Exit status: 0 all is well, 1 the run failed, 2 the command line or an option is wrong.
+Exit status: 0 all is well, 1 the run failed or was interrupted (Ctrl-C, SIGTERM, SIGHUP: see
+`sandbox.interrupts`) or nobody reads its output any more, 2 the command line or an option is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,8 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from feeds import FeedError
+from sandbox import interrupts
 from sandbox.config import CostsName, RunConfig, SignalName, options_in
 from sandbox.errors import ConfigError, SandboxError
+from sandbox.memory import is_shortage, ran_out
 from sandbox.presets import PRESETS, preset_options
 
 _UNSET: Any = argparse.SUPPRESS  # an option not given leaves RunConfig's default in charge
@@ -42,11 +47,13 @@ def parser(module: str, description: str, arguments: str | None = None) -> argpa
     return made
 
 
-def option(target: argparse._ActionsContainer, name: str, help_text: str, **kind: Any) -> None:
+def option(
+    target: argparse._ActionsContainer, name: str, help_text: str, flag: str = "", **kind: Any
+) -> None:
     """An option of `RunConfig`, whose default it shows and leaves unset."""
     default = RunConfig.model_fields[name].default
-    shown = "" if default is None or default is False else f" (default: {default})"
-    flag = f"--{name.replace('_', '-')}"
+    shown = "" if default in (None, False, ()) else f" (default: {default})"
+    flag = flag or f"--{name.replace('_', '-')}"
     target.add_argument(flag, dest=name, default=_UNSET, help=help_text + shown, **kind)
 
 
@@ -71,6 +78,10 @@ def add_data_options(target: argparse._ActionsContainer) -> None:
         group, "data", "sample, sample:ph, sample:AAPL,NVDA, csv:FILES, parquet:FILES",
         metavar="SPEC",
     )  # fmt: skip
+    option(
+        group, "stamps", "what the times in files are: when a bar opened or when it closed "
+        "(default: as recognised; dates are whole days)", metavar="open|close",
+    )  # fmt: skip
     option(group, "repair", "mend bad candles instead of refusing them", action="store_true")
 
 
@@ -89,7 +100,7 @@ def add_model_options(parent: argparse._ActionsContainer) -> None:
     option(target, "temperature", "below 1: nearer to the likeliest", type=float, metavar="X")
     option(target, "top_p", "share of likelihood drawn from; 1 keeps the tails", type=float)
     option(target, "top_k", "tokens drawn from; 0 is all", type=int)
-    option(target, "exchange", "calendar of the bars to come, such as XNYS (default: as observed)")
+    option(target, "exchange", "trading calendar of the bars, such as XNYS (default: as observed)")
     option(target, "device", "cpu, cuda or mps (default: the best there is)")
     option(target, "dtype", "numbers the model computes with")
     option(target, "seed", "the same seed draws the same paths", type=int)
@@ -101,6 +112,10 @@ def _add_strategy_options(parent: argparse._ActionsContainer) -> None:
     target.add_argument(
         "--param", action="extend", nargs="+", default=[], metavar="K=V",
         help="parameters: k=5 for every strategy that has it, topk.k=5 for one",
+    )  # fmt: skip
+    target.add_argument(
+        "--sweep", action="extend", nargs="+", default=[], metavar="K=V,V",
+        help="parameters to try all combinations of: k=2,3,5 topk.n_drop=1,2",
     )  # fmt: skip
     names = ", ".join(get_args(SignalName))
     option(target, "signal", f"what forecasts: {names}", metavar="NAME")
@@ -136,12 +151,13 @@ def config_of(args: argparse.Namespace) -> RunConfig:
     given = {
         name: value
         for name, value in vars(args).items()
-        if name in RunConfig.model_fields and value not in (None, [])
+        if name in RunConfig.model_fields and value not in (None, []) and name != "sweep"
     }
     file = getattr(args, "config", None)
     in_file = options_in(file) if file else {}
     options = in_file | given
-    options["params"] = _params(in_file) | parse_params(getattr(args, "param", []))
+    options["params"] = _mapping(in_file, "params") | parse_params(getattr(args, "param", []))
+    options["sweep"] = _mapping(in_file, "sweep") | parse_sweep(getattr(args, "sweep", []))
     return RunConfig.of(**preset_options(options.get("preset")) | options)
 
 
@@ -156,28 +172,73 @@ def parse_params(texts: Iterable[str]) -> dict[str, str]:
     return params
 
 
-def _params(options: Mapping[str, Any]) -> dict[str, Any]:
-    params = options.get("params", {})
-    if not isinstance(params, dict):
-        raise ConfigError(f"params {params!r}: a mapping is needed, such as 'k: 5'")
-    return params
+def parse_sweep(texts: Iterable[str]) -> dict[str, list[str]]:
+    """`["k=2,3", "topk.n_drop=1,2"]` to a mapping of lists of texts."""
+    sweep: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not name or not all(values.split(",")):
+            raise ConfigError(f"--sweep {text!r}: write it as name=value,value")
+        if name in sweep:
+            raise ConfigError(f"--sweep {name} is given twice: name all its values once")
+        sweep[name] = values.split(",")
+    return sweep
 
 
-def guarded(work: Callable[[], None], *, debug: bool, interrupted: str = "interrupted") -> int:
-    """Do the work; an error becomes one line and an exit status."""
+def _mapping(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    given = options.get(name) or {}
+    if not isinstance(given, dict):
+        like = "k: 5" if name == "params" else "k: [2, 3, 5]"
+        raise ConfigError(f"{name} {given!r}: a mapping is needed, such as '{like}'")
+    return given
+
+
+def guarded(work: Callable[[], None], *, debug: bool, interrupted: str = "") -> int:
+    """Do the work; an error becomes one line and an exit status.
+
+    `interrupted` is what the line of an interrupted command says besides that it was.
+    """
+    interrupts.say(interrupted)
     try:
         work()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # at the end of the process nobody could tell of a full disk
     except KeyboardInterrupt:
-        return _fail(interrupted, 1)
+        return _fail(interrupts.line(), 1)
     except Exception as error:
+        if _output_is_lost(error):
+            return 1 if isinstance(error, BrokenPipeError) else _fail(_unwritten(error), 1)
         if debug:
             traceback.print_exc()
         return _fail(_line(error), 2 if isinstance(error, ConfigError) else 1)
     return 0
 
 
+def _output_is_lost(error: Exception) -> bool:
+    """Whether what was printed cannot be written: the reader has gone (`| head`), the disk is full.
+
+    What is left of it is dropped then, since Python would try again at its end, with a traceback.
+    """
+    if sys.stdout is None or not isinstance(error, OSError):
+        return False
+    try:
+        sys.stdout.flush()
+        lost = isinstance(error, BrokenPipeError)
+    except OSError:
+        lost = True
+    if lost:
+        with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return lost
+
+
+def _unwritten(error: Exception) -> str:
+    return f"the output cannot be written: {getattr(error, 'strerror', None) or error}"
+
+
 def _fail(line: str, status: int) -> int:
-    print(f"error: {line}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a terminal that is gone reads no line
+        print(f"error: {line}", file=sys.stderr)
     return status
 
 
@@ -187,6 +248,8 @@ def _line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, SandboxError | FeedError | KronosError):
         return text
+    if is_shortage(error):
+        return f"{ran_out(error)}; --debug shows more"
     frames: Sequence[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{where}; --debug shows more"

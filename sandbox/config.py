@@ -27,7 +27,15 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _values(value: Any) -> Any:
+    """One value as a list of one, and a text such as `2,3,5` split at its commas."""
+    if isinstance(value, str):
+        return value.split(",")
+    return [value] if isinstance(value, bool | int | float) else value
+
+
 Bps = Annotated[float, Field(ge=0, lt=10_000)]
+Values = Annotated[tuple[Param, ...], BeforeValidator(_values), Field(min_length=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # in quote currency
 
 
@@ -38,9 +46,11 @@ class RunConfig(BaseModel):
 
     strategies: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()  # paths of files
     params: Mapping[str, Param] = Field(default_factory=dict)  # k, or topk.k for one of several
+    sweep: Mapping[str, Values] = Field(default_factory=dict)  # as params, with all values to try
     preset: str | None = None  # named settings that the rest goes over
     data: str = "sample"  # data spec
     repair: bool = False  # mend bad candles instead of refusing them
+    stamps: Literal["open", "close"] | None = None  # what a file's times are; None: as recognised
     start: date = date(2020, 1, 2)  # first session that may be traded
     end: date = date(2024, 12, 31)  # last session; the data's own end where that comes first
 
@@ -52,7 +62,7 @@ class RunConfig(BaseModel):
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # 1 keeps the tails
     top_k: Annotated[int, Field(ge=0)] = 0  # 0 keeps every token
-    exchange: str | None = None  # trading calendar of the horizon, such as XNYS; None: as observed
+    exchange: str | None = None  # trading calendar of the bars, such as XNYS; None: as observed
     device: str | None = None  # None: the best this machine has
     dtype: Literal["float32", "bfloat16"] = "float32"  # numbers the model computes with
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -72,7 +82,10 @@ class RunConfig(BaseModel):
 
     benchmark: str | None = None  # a symbol to hold; None: the whole universe in equal parts
     with_benchmark: bool = True
-    controls: bool = True  # the same strategies on the naive signals
+    # the same strategies on the naive signals, and once more without any costs
+    controls: bool = True
+    # Backtrader's, such as SharpeRatio or TimeReturn:timeframe=Months
+    analyzers: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
 
     @model_validator(mode="after")
     def _check_window(self) -> Self:

@@ -86,6 +86,13 @@ class CostModel:
             within = 0 < self.price_limit_pct < math.inf
             self._require("price_limit_pct", within, "above 0")
 
+    def without_costs(self) -> CostModel:
+        """The same market where trading costs nothing and any size fills.
+
+        Lots and price limits stay: they are what can be traded, not what trading takes.
+        """
+        return CostModel(lot_size=self.lot_size, price_limit_pct=self.price_limit_pct)
+
     def _require(self, name: str, held: bool, allowed: str) -> None:
         if not held:
             raise ConfigError(f"{name} {getattr(self, name)}: it must be {allowed}")
@@ -132,6 +139,12 @@ class CostModel:
             else:
                 too_many = middle
         return enough * self.lot_size
+
+    def lot_cost(self, price: float) -> float:
+        """What one lot costs to buy at a price, with slippage and fees; impact is left out."""
+        anything = Terms(buying=True, reference_price=price, limit=math.inf, liquidity=Liquidity())
+        quote = self.quote(self.lot_size, anything)
+        return self.lot_size * quote.price + quote.fees
 
     def _impact(self, size: float, liquidity: Liquidity) -> float:
         if not (self.impact and liquidity.mean_volume):

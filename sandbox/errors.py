@@ -5,7 +5,9 @@ SandboxError
 ├── StrategyError     the strategy file cannot be loaded, or asked for something impossible
 ├── WindowError       there are no candles, or too few, between the dates asked for
 ├── RunFolderError    the run folder cannot be written or read
-└── StoreError        the forecast store cannot be written or read
+├── StoreError        the forecast store cannot be written or read
+├── WorkerError       a process that worked on a part of the run ended in the middle of it
+└── MemoryShortError  what was asked for does not fit in memory
 """
 
 from typing import Any
@@ -35,3 +37,11 @@ class RunFolderError(SandboxError):
 
 class StoreError(SandboxError):
     """The forecast store cannot be written or read."""
+
+
+class WorkerError(SandboxError):
+    """A process that worked on a part of the run ended in the middle of it."""
+
+
+class MemoryShortError(SandboxError):
+    """What was asked for does not fit in memory."""

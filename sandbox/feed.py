@@ -14,13 +14,20 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
-from feeds import COLUMNS
+from feeds import COLUMNS, opening_times
 from kronos.forecast import CLOSE, VOLUME
+from sandbox.errors import StrategyError
+from sandbox.matching import Bar
 
 NS_PER_DAY = 86_400 * 10**9
 UNIX_EPOCH_DAY = 719_163  # 1970-01-01 in Backtrader's count of days
 NAN = float("nan")
 NEVER = -(2**63)  # ns; before any bar
+NO_RESAMPLING = (
+    "longer bars are not made of shorter ones here: give them as a series of their own beside the "
+    "shorter ones, such as BTC-1h.csv and BTC-1d.csv with --data 'csv:candles/*.csv', and read "
+    "self.getdatabyname('BTC-1d')"
+)
 
 
 class Clock:
@@ -70,23 +77,41 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
     """One symbol's candles. The engine calls `deliver` at every bar time."""
 
     lines: Any = ("amount",)
-    params = (("frame", None), ("clock", None), ("last_bar", None))
+    params = (
+        ("frame", None), ("clock", None), ("last_bar", None), ("opens_ns", None),
+        ("overlaps", False),
+    )  # fmt: skip
 
     @classmethod
     def of(
-        cls, frame: pd.DataFrame, clock: Clock, *, last_bar: pd.Timestamp | None = None
+        cls,
+        frame: pd.DataFrame,
+        clock: Clock,
+        *,
+        opens_ns: np.ndarray | None = None,
+        last_bar: pd.Timestamp | None = None,
+        overlaps: bool = False,
     ) -> CandleFeed:
-        """`last_bar` is that of the symbol's data, where `frame` is only a part of them."""
-        params: dict[str, Any] = {"frame": frame, "clock": clock, "last_bar": last_bar}
+        """`opens_ns` are the bars' opening times, `[n]` in ns since 1970, by default those that
+        their spacing tells; `last_bar` is that of the symbol's data, where `frame` is only a part
+        of them; `overlaps` says whether some bar is open while another symbol's closes."""
+        params: dict[str, Any] = {
+            "frame": frame, "clock": clock, "opens_ns": opens_ns, "last_bar": last_bar,
+            "overlaps": overlaps,
+        }  # fmt: skip
         return cls(**params)  # Backtrader takes them out before __init__
 
     def __init__(self) -> None:
         super().__init__()
-        frame, last_bar = self.p.frame, self.p.last_bar
-        self.p.frame = self.p.last_bar = None  # a strategy is to see delivered bars only
+        frame, last_bar, opens_ns = self.p.frame, self.p.last_bar, self.p.opens_ns
+        # a strategy is to see delivered bars only
+        self.p.frame = self.p.last_bar = self.p.opens_ns = None
         self._run_clock: Clock = self.p.clock  # `_clock` is a word of Backtrader's
         self._values = _values(frame)
         self._times_ns: list[int] = times_ns(frame).tolist()
+        known_opens = opening_times(frame.index) if opens_ns is None else opens_ns
+        self._opens_ns: list[int] = known_opens.tolist()
+        self.overlaps: bool = self.p.overlaps
         self._ends_ns = self._times_ns[-1] if last_bar is None else max(
             last_bar.value, self._times_ns[-1]
         )  # fmt: skip
@@ -117,6 +142,16 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
         return self._bar_ns is not None and self._bar_ns == self._run_clock.now_ns
 
     @property
+    def opened_ns(self) -> int:
+        """When the latest bar opened, in ns since 1970; `NEVER` before the first."""
+        return NEVER if self._row < 0 else self._opens_ns[self._row]
+
+    @property
+    def bar(self) -> Bar:
+        """The prices of the latest bar."""
+        return Bar(*self._values[self._row, : CLOSE + 1].tolist())
+
+    @property
     def ended(self) -> bool:
         """Whether the symbol's last bar lies in the past, so that none will come."""
         now_ns = self._run_clock.now_ns
@@ -130,6 +165,12 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
     def bars_before(self, bars: int) -> np.ndarray:
         """Up to `bars` bars before the latest one, oldest first, `[n, 6]` in schema order."""
         return self._values[max(0, self._row - bars) : max(0, self._row)]
+
+    def addfilter(self, *_: Any, **__: Any) -> None:
+        """Backtrader's way to change bars before a strategy sees them, `resample` among others."""
+        raise StrategyError(NO_RESAMPLING)
+
+    addfilter_simple = resample = replay = addfilter
 
     def start(self) -> None:
         super().start()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -19,6 +23,7 @@ from sandbox.chart import QUANTILES, Picture, close_quantiles, write_html, write
 from sandbox.cli import a_date, add_data_options, add_model_options, config_of, guarded
 from sandbox.cli import parser as new_parser
 from sandbox.errors import RunFolderError, WindowError
+from sandbox.interrupts import leave
 from sandbox.run_folder import safe_name
 
 if TYPE_CHECKING:
@@ -56,15 +61,19 @@ def _forecast(args: argparse.Namespace) -> None:
     from sandbox.signal import forecast_one
     from sandbox.windows import Sampling
 
-    frame = load_candles(config.data, repair=config.repair)[args.symbol]
+    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
+    candles = load_candles(
+        config.data, repair=config.repair, stamps=config.stamps, sessions=calendar
+    )
+    frame = candles[args.symbol]
     asof = _asof(frame, args.symbol, args.asof)
     checkpoint = load_checkpoint(config)
     predictor = checkpoint.predictor(device=config.device, dtype=config.dtype)
-    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
     raw = forecast_one(predictor, Sampling.of(config), args.symbol, frame, asof, calendar)
     forecast, share_repaired = raw.repaired()
     files = _draw(forecast, frame, args.out)
-    _show(forecast, share_repaired, (model_sentence(checkpoint, asof), *files), Console())
+    lines = (model_sentence(checkpoint, asof), *candles.timing, *files)
+    _show(forecast, share_repaired, lines, Console())
 
 
 def _asof(frame: pd.DataFrame, symbol: str, day: date | None) -> pd.Timestamp:
@@ -137,4 +146,4 @@ def _table(forecast: Forecast) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,13 +20,16 @@ import pandas as pd
 import kronos
 from feeds import Candles
 from feeds import load as load_candles
+from sandbox.analyzers import AskedAnalyzer, asked_analyzers
 from sandbox.broker import Account
 from sandbox.config import NO_STORE, RunConfig
+from sandbox.cores import how_it_ended
 from sandbox.costs import cost_model
 from sandbox.errors import ConfigError, RunFolderError, WindowError
 from sandbox.feed import bar_times
+from sandbox.interrupts import tidied
 from sandbox.naive import NAIVE, NaiveSource
-from sandbox.portfolios import BENCHMARK, Loaded, Market, Trading, planned, trade
+from sandbox.portfolios import BENCHMARK, Loaded, Market, Portfolio, Trading, planned, trade
 from sandbox.presets import preset_params
 from sandbox.progress import Progress
 from sandbox.record import notes, record
@@ -36,6 +40,7 @@ from sandbox.signal import ForecastBook, KronosSource, SignalSource
 from sandbox.store import ForecastStore
 from sandbox.strategy import Strategy
 from sandbox.strategy_file import load_strategy, params_for
+from sandbox.sweep import combinations
 from sandbox.windows import Sampling
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,18 +64,38 @@ class Prepared:
     costs_name: str
     sampling: Sampling
     source: SignalSource
+    analyzers: tuple[AskedAnalyzer, ...]
     calendar: ExchangeCalendar | None  # None: bars go on as observed
     checkpoint: kronos.Checkpoint | None  # None where no model is asked
 
     @property
     def name(self) -> str:
-        return "+".join(loaded.name for loaded in self.strategies)
+        """The strategies, each once: `topk+mine`, or `topk-sweep` where it is swept."""
+        names = (f"{one.sweep_of}-sweep" if one.sweep_of else one.name for one in self.strategies)
+        return "+".join(dict.fromkeys(names))
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The naive signals that each strategy is repeated on."""
+        """The naive signals that each strategy is repeated on, but for those that are swept."""
         others = tuple(name for name in NAIVE if name != self.config.signal)
-        return others if self.config.controls else ()
+        single = any(loaded.sweep_of is None for loaded in self.strategies)
+        return others if self.config.controls and single else ()
+
+    @property
+    def market(self) -> Market:
+        """What all portfolios trade in."""
+        return Market(
+            frames=self.whole.frames, opens=self.whole.opens, start=self.start, end=self.end,
+            account=self.account, analyzers=self.analyzers,
+        )  # fmt: skip
+
+    def plan(self) -> list[Portfolio]:
+        """All portfolios. The costs-free ones are left out where there is no cost to leave out."""
+        costs = self.account.costs
+        return planned(
+            self.strategies, self.config.signal, self.controls, self.benchmark,
+            costs_free=self.config.controls and costs != costs.without_costs(),
+        )  # fmt: skip
 
     def asofs(self) -> pd.DatetimeIndex:
         """The bar times at which some strategy asks for forecasts."""
@@ -99,10 +124,8 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
             books = _books(run, progress)
         draft.log(_counted(books[run.config.signal]))
-        market = Market(frames=run.whole.frames, start=run.start, end=run.end, account=run.account)
-        plan = planned(run.strategies, run.config.signal, run.controls, run.benchmark)
         with _timed(draft.log, "backtests"), bar("Trading", "bars") as progress:
-            traded = trade(plan, Trading(market=market, books=books), progress)
+            traded = trade(run.plan(), Trading(market=run.market, books=books), progress)
         told = notes(run, traded) + list(books[run.config.signal].notes)
         for note in told:
             draft.log(note)
@@ -110,9 +133,12 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
         for table in ("equity", "trades", "weights"):
             rows = pd.concat([getattr(backtest, table) for _, backtest in traded])
             draft.write_csv(f"{table}.csv", rows)
+        if found := {one.name: book.analyses for one, book in traded if book.analyses}:
+            draft.write_json("analyzers.json", found)
         with _timed(draft.log, "report"), bar("Reporting", "pages") as progress:
             write_report(draft.folder)
-            pages = 1 + len(run.strategies)  # each strategy has a tear sheet
+            # each strategy has a tear sheet, of a sweep the best combination
+            pages = 1 + len({one.sweep_of or one.name for one in run.strategies})
             progress(pages, pages)
         metrics = json.loads((draft.folder / "metrics.json").read_text(encoding="utf-8"))
     return Finished(
@@ -123,13 +149,13 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
 def prepare(config: RunConfig) -> Prepared:
     """Load and check everything a run needs; raises the error a user should read."""
     strategies = _strategies(config)
-    whole = load_candles(config.data, repair=config.repair)
+    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
+    whole = load_candles(config.data, repair=config.repair, stamps=config.stamps, sessions=calendar)
     start, end = _window(whole, config)
     candles = whole.between(None, end)
     costs_name = config.costs or candles.costs
     costs = cost_model(costs_name, **config.cost_overrides())
     checkpoint = load_checkpoint(config) if config.signal == "kronos" else None
-    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
     return Prepared(
         config=config,
         strategies=strategies,
@@ -142,6 +168,7 @@ def prepare(config: RunConfig) -> Prepared:
         costs_name=costs_name,
         sampling=Sampling.of(config),
         source=_source(config, checkpoint, calendar),
+        analyzers=asked_analyzers(config.analyzers),
         calendar=calendar,
         checkpoint=checkpoint,
     )
@@ -168,11 +195,14 @@ def _strategies(config: RunConfig) -> tuple[Loaded, ...]:
         stem = safe_name(Path(text).stem)
         name = _free(stem if stem != BENCHMARK else cls.__name__, classes)
         classes[name], paths[name] = cls, Path(text)
-    params = params_for(classes, _declared_preset(config, classes) | dict(config.params))
+    preset = _declared_preset(config, classes)
     return tuple(
-        Loaded(name=name, path=paths[name], cls=cls, params=params[name])
-        for name, cls in classes.items()
-    )
+        Loaded(
+            name=one.name, path=paths[one.strategy], cls=classes[one.strategy], params=one.params,
+            sweep_of=one.strategy if one.swept else None,
+        )
+        for one in combinations(classes, config.params, config.sweep, preset)
+    )  # fmt: skip
 
 
 def _free(name: str, taken: Mapping[str, object]) -> str:
@@ -263,17 +293,36 @@ def _title(run: Prepared) -> str:
 def write_report(folder: Path) -> None:
     """In a process of its own: reports read run folders, and the runtime knows no reports."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "reports.report", str(folder)],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
-        reason = lines[-1].removeprefix("error: ")
+    options = ["--parent", str(os.getpid())]
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "reports.report", str(folder), *options],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as report,
+        tidied(partial(_kill, report)),
+    ):
+        try:
+            _, errors = report.communicate()
+        except BaseException:
+            _kill(report)
+            raise
+    if report.returncode:
+        lines = errors.strip().splitlines()
+        reason = lines[-1].removeprefix("error: ") if lines else _ended(report.returncode)
         raise RunFolderError(f"the report could not be written: {reason}")
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+
+
+def _ended(exit_code: int) -> str:
+    return f"its process {how_it_ended(exit_code)}"
 
 
 @contextmanager

@@ -42,6 +42,16 @@ class Decision(NamedTuple):
     price: float  # NaN where the kind has none
 
 
+class TooDear(NamedTuple):
+    """The smallest order there is, of a symbol that was wanted, where the money did not pay it."""
+
+    time_ns: int
+    symbol: str
+    lot_cost: float  # at the latest close, with commission and slippage
+    money: float  # set aside for it
+    cash: float  # of the whole portfolio
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fill:
     """A trade that took place. Money is in quote currency."""
@@ -67,6 +77,7 @@ class Ledger:
         self.strategy_name = strategy_name
         self.fills: list[Fill] = []
         self.decisions: list[Decision] = []
+        self.too_dear: TooDear | None = None  # the cheapest
         self._gross_cash = cash
         self._gross_sizes: dict[str, float] = {}
         self._closes: list[tuple[int, float, float, float]] = []
@@ -81,6 +92,10 @@ class Ledger:
         self._gross_sizes[fill.symbol] = size
         if not size:
             del self._gross_sizes[fill.symbol]
+
+    def add_too_dear(self, wanted: TooDear) -> None:
+        if self.too_dear is None or wanted.lot_cost < self.too_dear.lot_cost:
+            self.too_dear = wanted
 
     def add_close(self, time_ns: int, cash: float, value: float, held: list[Holding]) -> int:
         """What the portfolio is worth at a close; returns how many closes there are now."""

@@ -30,7 +30,11 @@ are told as a note, unless they hold the run's candles or forecasts.
 
 from __future__ import annotations
 
-import sys
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -40,7 +44,7 @@ import numpy as np
 import pandas as pd
 
 from sandbox.altered import ALTERATIONS, Alteration, altered_market
-from sandbox.engine import WARMUP_BARS
+from sandbox.engine import WARMUP_BARS, opens_by_spacing
 from sandbox.errors import ConfigError, StrategyError, WindowError
 from sandbox.portfolios import Loaded, Market
 from sandbox.progress import Progress
@@ -119,6 +123,8 @@ def prove(
     if cuts < 1:
         raise ConfigError(f"--cuts {cuts}: at least 1 is needed")
     _check_traded(market)
+    if market.opens is None:  # once, since altered candles may have another spacing
+        market = replace(market, opens=opens_by_spacing(market.frames))
     with nullcontext(trials) if trials is not None else Trials() as clean:
         rerun = Rerun(trials=clean, loaded=loaded, source=source, sampling=sampling)
         base, again = rerun.twice(market, on_forecast)
@@ -332,6 +338,7 @@ def _failure(
 
 
 if __name__ == "__main__":
+    from sandbox.interrupts import leave
     from sandbox.lookahead_cli import main
 
-    sys.exit(main())
+    leave(main())

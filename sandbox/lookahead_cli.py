@@ -112,7 +112,6 @@ def _prove(
     run: Prepared, loaded: Loaded, cuts: int, trials: Trials, seen: Sequence[Touch]
 ) -> Proof:
     from sandbox.config import NO_STORE
-    from sandbox.portfolios import Market
     from sandbox.reads import data_files
 
     store = [] if run.config.store == NO_STORE else [f"{Path(run.config.store).resolve()}{os.sep}"]
@@ -120,7 +119,7 @@ def _prove(
         try:
             return prove(
                 loaded,
-                Market(frames=run.whole.frames, start=run.start, end=run.end, account=run.account),
+                run.market,
                 source=run.source,
                 sampling=run.sampling,
                 cuts=cuts,

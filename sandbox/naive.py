@@ -27,10 +27,12 @@ import pandas as pd
 from kronos.draws import uniforms
 from kronos.forecast import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME
 from sandbox.errors import ConfigError
+from sandbox.memory import expect_room
 from sandbox.progress import Progress
 from sandbox.signal import ForecastBook
 from sandbox.windows import Array, Calendar, Sampling, Windows
 
+MOST_LOG_MOVE = 30.0  # over the horizon; prices beyond are no numbers in float32
 LEAST_SCORE = -0.9  # simple return over the horizon
 WINDOWS_PER_BLOCK = 128  # computed together when one of them is asked for
 CACHE_BYTES = 64 << 20  # of closes; blocks asked for longest ago go first
@@ -106,6 +108,8 @@ class _Paths:
         # a bar asks for all symbols one after the other, so a block of each has to fit
         least = 2 * len(set(windows.symbols))
         self._most_blocks = max(least, CACHE_BYTES // block_bytes)
+        kept = min(len(windows), self._most_blocks * WINDOWS_PER_BLOCK)
+        expect_room(kept, 4 * sampling.samples * sampling.horizon, sampling.shape_in_words)
 
     def __call__(self, nth: int) -> Array:
         block, row = divmod(nth, WINDOWS_PER_BLOCK)
@@ -142,7 +146,7 @@ def naive_closes(name: str, windows: Windows, sampling: Sampling) -> Array:
     if score is not None:
         steps -= steps.mean(axis=1, keepdims=True)
     drawn = np.take_along_axis(steps, which, axis=1).reshape(-1, samples, horizon)
-    growth = np.exp(drawn.cumsum(axis=2))
+    growth = np.exp(np.clip(drawn.cumsum(axis=2), -MOST_LOG_MOVE, MOST_LOG_MOVE))
     if score is not None:
         at_horizon = np.maximum(score(past, u[:, :2], horizon), LEAST_SCORE)
         line = 1 + at_horizon[:, None] * np.arange(1, horizon + 1) / horizon

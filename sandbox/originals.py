@@ -17,8 +17,8 @@ from sandbox.errors import StrategyError
 
 MODULES = (
     "sandbox.audit", "sandbox.audit_fills", "sandbox.broker", "sandbox.costs",
-    "sandbox.engine", "sandbox.feed",
-    "sandbox.ledger", "sandbox.orders", "sandbox.originals",
+    "sandbox.engine", "sandbox.execution", "sandbox.feed", "sandbox.ledger", "sandbox.matching",
+    "sandbox.orders", "sandbox.originals",
     "backtrader.broker", "backtrader.brokers.bbroker", "backtrader.cerebro", "backtrader.feed",
     "backtrader.order", "backtrader.position", "backtrader.linebuffer",
 )  # fmt: skip

@@ -1,6 +1,7 @@
-"""Which portfolios a run trades, and their backtests: strategies, their controls, a benchmark.
+"""Which portfolios a run trades, and their backtests: strategies, their twins, a benchmark.
 
-A control is a strategy's twin on a naive signal: what the same rules earn without the model.
+A control is a strategy's twin on a naive signal: what the same rules earn without the model. The
+costs-free one trades on the same signal in a market where nothing costs anything.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import pickle
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,19 +20,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kronos import Forecast
+from sandbox.analyzers import AskedAnalyzer
 from sandbox.broker import Account
 from sandbox.config import Param
 from sandbox.cores import over_cores
 from sandbox.engine import WARMUP_BARS, Backtest, run_backtest
 from sandbox.errors import SandboxError, StrategyError
 from sandbox.feed import CandleFeed
+from sandbox.memory import is_shortage, ran_out
 from sandbox.progress import Progress
 from sandbox.reads import Touch, watched
 from sandbox.signal import ForecastBook
 from sandbox.strategy import Strategy
 from sandbox.strategy_file import load_strategy
 
-Role = Literal["strategy", "control", "benchmark"]
+Role = Literal["strategy", "control", "benchmark", "costs-free"]
+COSTS_FREE: Role = "costs-free"
 BENCHMARK = "benchmark"  # its name in the run folder's tables
 
 
@@ -43,6 +47,7 @@ class Loaded:
     path: Path
     cls: type[Strategy]
     params: Mapping[str, Param]  # all it declares
+    sweep_of: str | None = None  # the strategy that it is a combination of parameters of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +58,13 @@ class Portfolio:
     role: Role
     loaded: Loaded
     signal: str | None  # what its forecasts come from
-    twin_of: str | None = None  # the strategy that a control repeats
+    twin_of: str | None = None  # the strategy that it repeats
+
+    def account(self, of_run: Account) -> Account:
+        """The run's own, or the same cash where trading costs nothing."""
+        if self.role != COSTS_FREE:
+            return of_run
+        return replace(of_run, costs=of_run.costs.without_costs())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,25 +77,43 @@ class Market:
     account: Account
     opens: Mapping[str, NDArray[np.int64]] | None = None  # as `feeds.Candles.opens`
     warmup_bars: int = WARMUP_BARS
+    analyzers: Sequence[AskedAnalyzer] = ()
 
 
 def planned(
-    strategies: Sequence[Loaded], signal: str, controls: Sequence[str], benchmark: Loaded | None
+    strategies: Sequence[Loaded],
+    signal: str,
+    controls: Sequence[str],
+    benchmark: Loaded | None,
+    *,
+    costs_free: bool = False,
 ) -> list[Portfolio]:
-    """The strategies, then the benchmark, then each strategy's controls."""
+    """The strategies, the benchmark, each strategy's controls, each one without costs.
+
+    The combinations of a sweep have no twins: they would be many times as many, and which of them
+    is best is judged against how many there are.
+    """
     plan = [
         Portfolio(name=loaded.name, role="strategy", loaded=loaded, signal=signal)
         for loaded in strategies
     ]
     if benchmark is not None:
         plan.append(Portfolio(name=benchmark.name, role="benchmark", loaded=benchmark, signal=None))
-    return plan + [
+    single = [loaded for loaded in strategies if loaded.sweep_of is None]
+    plan += [
         Portfolio(
             name=f"{loaded.name}:{naive}", role="control", loaded=loaded, signal=naive,
             twin_of=loaded.name,
         )
-        for loaded in strategies
+        for loaded in single
         for naive in controls
+    ]  # fmt: skip
+    return plan + [
+        Portfolio(
+            name=f"{loaded.name}:{COSTS_FREE}", role=COSTS_FREE, loaded=loaded, signal=signal,
+            twin_of=loaded.name,
+        )
+        for loaded in (single if costs_free else [])
     ]  # fmt: skip
 
 
@@ -151,10 +180,11 @@ class Trading:
 
                 backtest = run_backtest(
                     market.frames, cls, name=portfolio.name, start=market.start, end=market.end,
-                    account=market.account, signal=asked, params=loaded.params,
-                    warmup_bars=market.warmup_bars, on_bar=on_bar,
+                    account=portfolio.account(market.account), opens=market.opens, signal=asked,
+                    params=loaded.params, warmup_bars=market.warmup_bars, on_bar=on_bar,
+                    analyzers=market.analyzers,
                 )  # fmt: skip
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             own = error if isinstance(error, SandboxError) else None
             shown = own or StrategyError(_told(portfolio, error))
             asked_for = asked.times if asked else 0
@@ -169,11 +199,20 @@ def trade(
 ) -> list[tuple[Portfolio, Backtest]]:
     """Every portfolio's backtest, in the plan's order, over the cores of this machine.
 
-    A strategy that asks for no forecast does the same on any signal: its controls are left out.
+    A strategy that asks for no forecast does the same on any signal: its controls are left out. One
+    that never traded, with costs or without, paid none: its run without costs is left out.
     """
     done = list(zip(plan, backtests(plan, trading, progress), strict=True))
     blind = {portfolio.name for portfolio, of in done if portfolio.signal and not of.asked}
-    return [(portfolio, of.backtest) for portfolio, of in done if portfolio.twin_of not in blind]
+    idle = {portfolio.name for portfolio, of in done if of.backtest.trades.empty}
+
+    def same(portfolio: Portfolio) -> bool:
+        """Whether a twin does nothing that its strategy does not do."""
+        if portfolio.role == COSTS_FREE:
+            return {portfolio.name, portfolio.twin_of} <= idle
+        return portfolio.role == "control" and portfolio.twin_of in blind
+
+    return [(portfolio, of.backtest) for portfolio, of in done if not same(portfolio)]
 
 
 def backtests(
@@ -185,13 +224,13 @@ def backtests(
     forked it, and a strategy's is the same in a run and in the proof that it does not look ahead.
     """
     if len(plan) < 2 and most is None:  # no worker
-        return over_cores(trading.backtest, plan, progress)
+        return over_cores(trading.backtest, plan, progress, _name)
     results: list[list[Traded]] = []
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            results.append(over_cores(trading.backtest, plan, progress, most))
+            results.append(over_cores(trading.backtest, plan, progress, _name, most))
         except BaseException as error:
             errors.append(error)
 
@@ -210,10 +249,16 @@ def backtests(
     return results[0]
 
 
+def _name(portfolio: Portfolio) -> str:
+    return portfolio.name
+
+
 def _told(portfolio: Portfolio, error: BaseException) -> str:
     """What an error was, and the strategy's own line that led to it, if one did."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == str(portfolio.loaded.path.absolute())]
     frame = (own or frames)[-1]
     where = f"{frame.filename}:{frame.lineno}"
+    if is_shortage(error):
+        return f"{portfolio.name}: {ran_out(error)} ({where})"
     return f"{portfolio.name}: {type(error).__name__}: {error} ({where}); --debug shows more"

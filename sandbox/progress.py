@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 from rich.text import Text
+
+from sandbox.interrupts import tidied
 
 Progress = Callable[[int, int], None]  # done, in all
 
@@ -42,6 +45,13 @@ def progress_bar(label: str, unit: str) -> Iterator[Progress]:
         _Rate(unit),
         TimeRemainingColumn(),
     )
-    with RichProgress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with RichProgress(*columns, console=console) as progress, tidied(lambda: _below(console)):
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _below(console: Console) -> None:
+    """Where a line can follow a bar that is cut short: on a line of its own, with a cursor."""
+    if console.is_terminal:
+        os.write(2, b"\n\x1b[?25h")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sandbox.cli import add_run_options, add_strategy_files, config_of, guarded, option
 from sandbox.cli import parser as new_parser
+from sandbox.interrupts import leave
 from sandbox.progress import progress_bar
 
 if TYPE_CHECKING:
     from sandbox.job import Finished
 
 
-INTERRUPTED = "interrupted: no run folder was written; finished forecasts stay in the store"
+MOST_COMBINATIONS_SHOWN = 20  # of a sweep, in the table on screen
+INTERRUPTED = "no run folder was written; finished forecasts stay in the store"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     compared.add_argument(
         "--no-controls", dest="controls", action="store_false", default=argparse.SUPPRESS,
-        help="leave out the same strategies on the naive signals",
+        help="leave out the same strategies on the naive signals and without costs",
+    )  # fmt: skip
+    option(
+        compared, "analyzers", "Backtrader's, into metrics.json: SharpeRatio "
+        "TimeReturn:timeframe=Months", flag="--analyzer", nargs="+", action="extend",
+        metavar="NAME",
     )  # fmt: skip
     return made
 
@@ -74,13 +86,17 @@ def show(run: Finished, console: Console) -> None:
     console.print(
         _table(run, "whole", f"Whole window, maybe seen to {seen_until}" if split else None)
     )
-    verdicts = [verdict["sentence"] for verdict in run.metrics["verdicts"].values()]
-    for line in (*verdicts, *run.notes, f"Report: {run.folder / 'report.html'}"):
+    lines = [
+        entry["sentence"]
+        for what in ("verdicts", "costs")
+        for entry in run.metrics.get(what, {}).values()
+    ]
+    for line in (*lines, *run.notes, f"Report: {run.folder / 'report.html'}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(run: Finished, span: str, title: str | None) -> Table:
-    """Strategies and benchmark first, then their controls."""
+    """Strategies, each followed by its run without costs, and benchmark; then their controls."""
     table = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
         title=title, title_justify="left",
@@ -90,12 +106,33 @@ def _table(run: Finished, span: str, title: str | None) -> Table:
         table.add_column(label, justify="right", no_wrap=True)
     portfolios = run.metrics["portfolios"]
     controls = [name for name, of in portfolios.items() if of["role"] == "control"]
-    for name in [*(name for name in portfolios if name not in controls), *controls]:
+    front = _front(run)
+    for name in [*front, *controls]:
         figures = portfolios[name][span]
         if controls and name == controls[0]:
             table.add_section()
-        table.add_row(name, *(_cell(figures[key], shown) for _, key, shown in _COLUMNS))
+        cells = (_cell(figures[key], shown) for _, key, shown in _COLUMNS)
+        table.add_row(Text(name), *cells)  # a name may hold what rich reads as markup
+    hidden = len(portfolios) - len(front) - len(controls)
+    if hidden:
+        table.caption = f"and {hidden:,} more combinations, in the report"
     return table
+
+
+def _front(run: Finished) -> list[str]:
+    """All but the controls: the combinations of a sweep best first, as many as can be read."""
+    portfolios, front = run.metrics["portfolios"], []
+    swept = {name: sweep["ranked"] for name, sweep in run.metrics.get("sweeps", {}).items()}
+    for name, of in portfolios.items():
+        if of.get("sweep_of"):
+            front += swept.pop(of["sweep_of"], [])[:MOST_COMBINATIONS_SHOWN]
+        elif of["role"] in ("strategy", "benchmark"):
+            front.append(name)
+            front += [
+                twin for twin, its in portfolios.items()
+                if its["role"] == "costs-free" and its["twin_of"] == name
+            ]  # fmt: skip
+    return front
 
 
 def _growth(pct: float) -> str:
@@ -121,4 +158,4 @@ def _cell(value: float | None, shown: Callable[[Any], str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

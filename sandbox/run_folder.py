@@ -9,13 +9,16 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from sandbox import interrupts
 from sandbox.errors import RunFolderError
+from sandbox.interrupts import held, tidied
 
 RUNS = Path("runs")
 MARK = "config.json"  # the file that makes a folder a run folder
@@ -39,13 +42,17 @@ def run_folder(default_name: str, out: Path | None = None) -> Iterator[_Draft]:
     place = out if out is not None else RUNS / safe_name(default_name)
     if out is not None:
         _refuse_what_is_no_run(out)
-    draft = _Draft(_make_draft(place))
-    try:
-        yield draft
-        draft.folder = _put_down(draft.folder, place, replace=out is not None)
-    except BaseException:
-        shutil.rmtree(draft.folder, ignore_errors=True)
-        raise
+    hidden = place.parent / f".{place.name}.partial-{os.getpid()}"
+    with tidied(partial(shutil.rmtree, hidden, ignore_errors=True)):
+        draft = _Draft(_make_draft(hidden, place))
+        try:
+            yield draft
+            with held(), _told(place):
+                draft.folder = _put_down(hidden, place, replace=out is not None)
+                interrupts.say(f"the run had ended, {draft.folder} is whole")
+        except BaseException:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
 
 
 class _Draft:
@@ -94,14 +101,20 @@ def _version(package: str) -> str | None:
 
 
 def _refuse_what_is_no_run(out: Path) -> None:
-    if out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file()):
-        return
+    with _told(out):
+        if (
+            out.is_dir()
+            and not out.is_mount()
+            and (not any(out.iterdir()) or (out / MARK).is_file())
+        ):
+            return
+    if out.is_mount():
+        raise RunFolderError(f"{out} is a whole disk, not a folder of one: name a folder in it")
     if out.exists():
         raise RunFolderError(f"{out} exists and is not a run folder: choose another --out")
 
 
-def _make_draft(place: Path) -> Path:
-    draft = place.parent / f".{place.name}.partial-{os.getpid()}"
+def _make_draft(draft: Path, place: Path) -> Path:
     try:
         _sweep(place)
         draft.mkdir(parents=True)
@@ -111,11 +124,15 @@ def _make_draft(place: Path) -> Path:
 
 
 def _sweep(place: Path) -> None:
-    """Take away drafts of this place whose run was killed."""
-    for draft in place.parent.glob(f".{glob.escape(place.name)}.partial-*"):
-        pid = draft.name.rpartition("-")[2]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(draft, ignore_errors=True)
+    """Take away drafts of this place whose run was killed, and what such a run was replacing."""
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*-*"):
+        kind, _, pid = left.name.removeprefix(f".{place.name}.").rpartition("-")
+        if not pid.isdigit() or _alive(int(pid)):
+            continue
+        if kind == "old" and not place.exists():
+            left.rename(place)
+        elif kind in ("old", "partial"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:

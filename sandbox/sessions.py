@@ -1,4 +1,4 @@
-"""When the bars after asof will close on a named exchange: its own sessions, holidays and hours.
+"""The sessions of a named exchange: their hours, and when the bars after asof will close.
 
 The times come from the `exchange_calendars` package, which knows every closure there has been. One
 that was announced after an asof (a day of mourning, a storm) is known here all the same: a forecast
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from feeds import Hours
 from sandbox.errors import ConfigError
 from sandbox.horizon import DAILY_SPACING_NS, NS_PER_DAY, Times, future_times
 
@@ -61,6 +62,12 @@ class ExchangeCalendar:
         for row in np.flatnonzero(intraday):
             future[row] = self._next_bars(schedule, times_ns[row], int(spacing_ns[row]), horizon)
         return future
+
+    def hours(self, first_ns: int, last_ns: int) -> Hours:
+        """The sessions from the first to the last time and of whole years around them, as
+        `feeds.load` wants them."""
+        schedule = self._covering(first_ns, last_ns, horizon=0)
+        return Hours(schedule.days_ns, schedule.opens_ns, schedule.closes_ns)
 
     def _next_sessions(self, schedule: _Schedule, times_ns: Times, horizon: int) -> Times:
         day_ns = times_ns - times_ns % NS_PER_DAY
@@ -142,6 +149,7 @@ class _Schedule:
     asked_from: pd.Timestamp
     asked_to: pd.Timestamp
     days_ns: Times  # [K], midnight of each session's day
+    opens_ns: Times  # [K]
     closes_ns: Times  # [K]
     starts_ns: Times  # [M], of the stretches, in order
     ends_ns: Times  # [M]
@@ -169,6 +177,7 @@ class _Schedule:
             asked_from=first,
             asked_to=last,
             days_ns=pd.DatetimeIndex(table.index).as_unit("ns").asi8,
+            opens_ns=opens,
             closes_ns=closes,
             starts_ns=starts[order],
             ends_ns=np.concatenate([first_ends, closes[has_break]])[order],

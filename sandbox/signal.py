@@ -24,6 +24,7 @@ from sandbox.windows import Array, Calendar, Sampling, Windows
 
 WINDOWS_PER_PIECE = 1024  # what a killed run loses at most; forecasts do not depend on it
 PIECE_BYTES = 256 << 20  # of paths; long horizons and many samples make pieces of fewer windows
+KEY_BYTES = 250  # of a key of the store, in a list and as a mapping's key
 
 Tell = Callable[[int], None]  # forecasts just done
 
@@ -69,8 +70,7 @@ class LocalBackend:
     def sample(
         self, windows: Windows, sampling: Sampling, tell: Tell | None
     ) -> Iterator[tuple[Array, Array]]:
-        bytes_each = 4 * sampling.samples * sampling.horizon * len(COLUMNS)
-        size = max(1, min(WINDOWS_PER_PIECE, PIECE_BYTES // bytes_each))
+        size = max(1, min(WINDOWS_PER_PIECE, PIECE_BYTES // sampling.path_bytes))
         for at in range(0, len(windows), size):
             rows = np.arange(at, min(at + size, len(windows)))
             yield rows, _sample(self._predictor, windows.pick(rows), sampling, tell)
@@ -160,7 +160,8 @@ class KronosSource:
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
     ) -> ForecastBook:
-        windows = Windows.of(frames, sampling, asofs, self._calendar)
+        bytes_kept = sampling.path_bytes + KEY_BYTES
+        windows = Windows.of(frames, sampling, asofs, self._calendar, bytes_kept)
         shape = (len(windows), sampling.samples, sampling.horizon, len(COLUMNS))
         paths = np.empty(shape, dtype=np.float32)
         if self._store is None:

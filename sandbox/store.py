@@ -11,13 +11,17 @@ parts. Knows nothing of how forecasts are computed.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
 import contextlib
 import errno
 import hashlib
 import json
 import os
 import re
-import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +35,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sandbox.errors import StoreError
+from sandbox.interrupts import leave, tidied
 from sandbox.windows import Array, Sampling, Windows
 
 FORMAT = 1  # raised when a forecast of the same settings comes to mean something else
@@ -310,15 +315,16 @@ def _encoded(table: pa.Table) -> bytes:
 def _write(path: Path, content: bytes) -> None:
     """All of it or nothing, also when the process dies in the middle; an older file gives way."""
     draft = path.with_name(f".{uuid.uuid4().hex}{DRAFT}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+    with tidied(lambda: draft.unlink(missing_ok=True)):
+        try:
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 
@@ -343,4 +349,4 @@ def _unusable(done: str, folder: Path, error: OSError) -> StoreError:
 if __name__ == "__main__":
     from sandbox.store_cli import main
 
-    sys.exit(main())
+    leave(main())

@@ -56,6 +56,9 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
     `next` runs at every bar time from the start of the run on, whether or not every symbol has a
     bar then: ask `tradable()`. Earlier bars are there for indicators to warm up on.
 
+    `self.cerebro.runstop()` ends the strategy's decisions: what it holds then, and the orders
+    it has given, go on to the end of the run, so that its figures are of the same bars as others.
+
     Parameters are set with `--param name=value` and read as `self.p.name`. `rebalance` is one that
     every strategy has: `self.due` is true on the first bar of each such period, and forecasts are
     made for those bars only.
@@ -169,6 +172,18 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         for data, units in buys.items():
             if size := self._whole_lots(units * share):
                 self.buy(data, size=size)
+        for data in changes:
+            if weights.get(data) and not (
+                self._size(data) or self._whole_lots(changes[data] * share)
+            ):
+                self.broker.take_down_too_dear(data, share * investable * weights[data])
+
+    def buy(self, data: CandleFeed | None = None, *rest: Any, **more: Any) -> bt.Order | None:
+        """Backtrader's; it gives no order where a size comes to nothing, and that is taken down."""
+        order = super().buy(data, *rest, **more)
+        if order is None:
+            self.broker.take_down_too_dear(data or self.data, self.broker.getcash())
+        return order
 
     def getdatabyname(self, name: str) -> CandleFeed:
         """The data feed of a symbol, such as `self.getdatabyname("AAPL")`."""
@@ -243,6 +258,11 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         self.forward()
         self.lines.datetime[0] = self._desk.clock.days
         return len(self)
+
+    def _next_analyzers(self, minperstatus: int, once: bool = False) -> None:
+        """Analyzers see the run, and no bar before its start."""
+        if minperstatus <= 0:
+            super()._next_analyzers(minperstatus, once)
 
     def _getminperstatus(self) -> int:
         """Backtrader's warm-up state: without this, `next` would wait for the last symbol.

@@ -36,19 +36,26 @@ def load_strategy(path: str | Path) -> type[Strategy]:
 def params_for(
     strategies: Mapping[str, type[Strategy]], given: Mapping[str, Param]
 ) -> dict[str, dict[str, Param]]:
-    """Every parameter of each strategy of a run, by the strategy's name.
+    """Every parameter of each strategy of a run, by the strategy's name."""
+    own = given_params(strategies, given)
+    return {name: typed_params(cls, own[name]) for name, cls in strategies.items()}
+
+
+def given_params(
+    strategies: Mapping[str, type[Strategy]], given: Mapping[str, Param]
+) -> dict[str, dict[str, Param]]:
+    """What is given to each strategy of a run, by the strategy's name, as it was given.
 
     `k` goes to every strategy that declares it, `topk.k` to that one, whatever `k` is.
     """
-    declared = {name: _declared(cls) for name, cls in strategies.items()}
+    declared = {name: declared_params(cls) for name, cls in strategies.items()}
     for text in given:
-        _check_is_declared(text, declared)
-    own = {
+        check_is_declared(text, declared)
+    return {
         name: {text: given[text] for text in given if text in params}
         | {param: given[f"{name}.{param}"] for param in params if f"{name}.{param}" in given}
         for name, params in declared.items()
     }
-    return {name: typed_params(cls, own[name]) for name, cls in strategies.items()}
 
 
 def typed_params(strategy: type[Strategy], given: Mapping[str, Param]) -> dict[str, Param]:
@@ -56,27 +63,29 @@ def typed_params(strategy: type[Strategy], given: Mapping[str, Param]) -> dict[s
 
     A default of None takes a value as it comes, and stays None without one.
     """
-    declared = _declared(strategy)
+    declared = declared_params(strategy)
     for name in given:
-        _check_is_declared(name, {strategy.__name__: declared})
+        check_is_declared(name, {strategy.__name__: declared})
     params = {
-        name: _like(default, given[name], name) if name in given else default
+        name: like(default, given[name], name) if name in given else default
         for name, default in declared.items()
     }
     check_params(strategy, params)
     return params
 
 
-def _declared(strategy: type[Strategy]) -> dict[str, Any]:
+def declared_params(strategy: type[Strategy]) -> dict[str, Any]:
     return dict(strategy.params._getitems())
 
 
-def _check_is_declared(text: str, declared: Mapping[str, Mapping[str, Any]]) -> None:
+def check_is_declared(
+    text: str, declared: Mapping[str, Mapping[str, Any]], option: str = "--param"
+) -> None:
     """`text` is a parameter's name, or a strategy's and a parameter's with a dot between."""
     strategy, dot, name = text.rpartition(".")
     if dot and strategy not in declared:
         hint = did_you_mean(strategy, declared) or f"; it has {', '.join(declared)}"
-        raise ConfigError(f"--param {text}: no strategy {strategy!r} in this run{hint}")
+        raise ConfigError(f"{option} {text}: no strategy {strategy!r} in this run{hint}")
     asked = [strategy] if dot else list(declared)
     known = list(dict.fromkeys(param for one in asked for param in declared[one]))
     if name not in known:
@@ -84,7 +93,7 @@ def _check_is_declared(text: str, declared: Mapping[str, Mapping[str, Any]]) -> 
         hint = did_you_mean(name, known) or f"; {has}"
         who = " and ".join(asked)
         verb = "has" if len(asked) == 1 else "have"
-        raise ConfigError(f"--param {text}: {who} {verb} no parameter {name!r}{hint}")
+        raise ConfigError(f"{option} {text}: {who} {verb} no parameter {name!r}{hint}")
 
 
 def _check_is_file(path: Path) -> None:
@@ -123,13 +132,13 @@ def _what_failed(path: Path, error: BaseException) -> str:
     return f"{where}: {type(error).__name__}{f': {text}' if text else ''}"
 
 
-def _like(default: Any, value: Param, name: str) -> Param:
+def like(default: Any, value: Param, name: str, option: str = "--param") -> Param:
     """The value in the default's type; a number is not cut to fit."""
     if isinstance(default, bool):
         words = {"true": True, "false": False, "1": True, "0": False}
         if str(value).lower() in words:
             return words[str(value).lower()]
-        raise ConfigError(f"--param {name}={value}: true or false")
+        raise ConfigError(f"{option} {name}={value}: true or false")
     if isinstance(default, str):
         return str(value)
     if not isinstance(default, int | float):
@@ -141,6 +150,6 @@ def _like(default: Any, value: Param, name: str) -> Param:
         number = None
     if number is None or isinstance(value, bool) or (kind is int and number != float(value)):
         raise ConfigError(
-            f"--param {name}={value}: {'a whole' if kind is int else 'a'} number is needed"
+            f"{option} {name}={value}: {'a whole' if kind is int else 'a'} number is needed"
         )
     return number

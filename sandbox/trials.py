@@ -20,7 +20,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -196,8 +195,6 @@ def _tried(trial: Trial) -> Result:
         return backtests([portfolio] * trial.times, trading, lambda *_: None, most=1)
     except SandboxError as error:
         return Failed(shown=error, stopped=error.stopped)
-    except BrokenProcessPool:
-        return Failed(shown=StrategyError(f"{trial.name}: {_gone('ended')}"), stopped=None)
     except Exception as error:
         what = f"{trial.name}: {type(error).__name__}: {error}"
         return Failed(shown=SandboxError(what), stopped=None)

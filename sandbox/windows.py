@@ -17,10 +17,12 @@ from kronos import Forecast, series_key, time_stamps
 from sandbox.config import RunConfig
 from sandbox.feed import times_ns
 from sandbox.horizon import NS_PER_DAY, future_times, is_daily
+from sandbox.memory import expect_room
 
 Array = NDArray[Any]
 
 STRETCHES_PER_CALL = 8192  # of times; bounds memory, answers do not depend on it
+WINDOW_BYTES = 64  # of a window's row, asof and place in the list of symbols
 
 
 class Calendar(Protocol):
@@ -45,6 +47,20 @@ class Sampling:
     def of(cls, config: RunConfig) -> Sampling:
         return cls(**{name: getattr(config, name) for name in cls.__dataclass_fields__})
 
+    @property
+    def path_bytes(self) -> int:
+        """Of the paths of one forecast, in float32."""
+        return 4 * self.samples * self.horizon * len(COLUMNS)
+
+    @property
+    def window_bytes(self) -> int:
+        """Of one window, without its candles: the times to come, once shared and once its own."""
+        return WINDOW_BYTES + 2 * 8 * self.horizon
+
+    @property
+    def shape_in_words(self) -> str:
+        return f"{self.samples:,} paths of {self.horizon:,} bars each"
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -64,10 +80,12 @@ class Windows:
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         calendar: Calendar | None = None,
+        bytes_kept: int = 0,
     ) -> Windows:
         """Those that end at one of `asofs`, of every symbol that has a bar then and L bars by then.
 
-        Without a calendar the bars themselves tell when the next ones close.
+        Without a calendar the bars themselves tell when the next ones close. Refused where memory
+        does not hold them all, with the `bytes_kept` that the caller means to keep of each.
         """
         tables = [frame[list(COLUMNS)].to_numpy(float) for frame in frames.values()]
         times = [times_ns(frame) for frame in frames.values()]
@@ -81,6 +99,7 @@ class Windows:
             symbols += [symbol] * len(ends[-1])
             offset += len(own)
         table_ns, rows = np.concatenate(times), np.concatenate(ends)
+        expect_room(len(rows), sampling.window_bytes + bytes_kept, sampling.shape_in_words)
         future_ns = _future(table_ns, rows, sampling, calendar)
         values = np.ascontiguousarray(np.concatenate(tables))  # a stretch is one piece of memory
         return cls(values, table_ns, symbols, rows, future_ns, sampling.lookback)

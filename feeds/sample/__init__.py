@@ -1,13 +1,14 @@
 """The candles that come with the project: ten US and 72 Philippine stocks, daily.
 
 README.md beside this file says where they come from, under which licences, and what is wrong
-with them; `build.py` makes them again from their sources. A bar is stamped with its session's
-close, 16:00 in New York or 15:30 in Manila, in UTC (early closes are stamped like the others), so
-`index.normalize()` gives the session's date.
+with them; `build.py` makes them again from their sources. A bar opens and closes with its session,
+from 09:30 to 16:00 in New York or to 15:30 in Manila, and is stamped with the close in UTC (early
+closes like the others), so `index.normalize()` gives the session's date.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,8 @@ class Market(NamedTuple):
     spec: str
     file: str
     zone: str
-    close: str  # local time of the session's close
+    open: str  # local time of the session's opening
+    close: str  # and of its close
     costs: str
     note: str
 
@@ -35,6 +37,7 @@ US = Market(
     spec="sample",
     file="us_daily.parquet",
     zone="America/New_York",
+    open="09:30:00",
     close="16:00:00",
     costs="us",
     note="Ten giants chosen after the fact: buying them all did splendidly, so no strategy should "
@@ -44,6 +47,7 @@ PH = Market(
     spec="sample:ph",
     file="ph_daily.parquet",
     zone="Asia/Manila",
+    open="09:30:00",
     close="15:30:00",
     costs="ph",
     note="Splits and stock dividends were inferred from overnight gaps, smaller stock dividends "
@@ -73,25 +77,22 @@ def load_sample(rest: str = "") -> Candles:
             raise unknown_symbol(symbol, candles.symbols, market.spec)
     unique = list(dict.fromkeys(symbols))
     picked = candles.pick(unique)
-    return Candles(
-        picked.frames,
-        spec=f"{market.spec}:{','.join(unique)}",
-        costs=market.costs,
-        note=market.note,
-    )
+    return replace(picked, spec=f"{market.spec}:{','.join(unique)}")
 
 
 def _read(market: Market) -> Candles:
     table = pd.read_parquet(FOLDER / market.file)
-    table["date"] = _closes(table["date"], market)
-    frames = {}
+    opened = _at(table["date"], market.open, market.zone)
+    table = table.assign(date=_at(table["date"], market.close, market.zone), open_time=opened)
+    frames, opens = {}, {}
     for symbol, rows in table.groupby("symbol", observed=True):
         arranged = arrange(rows, str(symbol), source=market.spec)
-        frames[str(symbol)], _ = finish(arranged.frame, str(symbol), source=market.spec)
-    return Candles(frames, spec=market.spec, costs=market.costs, note=market.note)
+        checked = finish(arranged.frame, str(symbol), source=market.spec)
+        frames[str(symbol)], opens[str(symbol)] = checked.frame, checked.opened_ns
+    return Candles(frames, spec=market.spec, costs=market.costs, note=market.note, opens=opens)
 
 
-def _closes(dates: pd.Series, market: Market) -> pd.DatetimeIndex:
-    """Session dates [rows] as the UTC times of their close."""
-    local = pd.DatetimeIndex(dates) + pd.Timedelta(market.close)
-    return local.tz_localize(market.zone).tz_convert("UTC")
+def _at(dates: pd.Series, clock: str, zone: str) -> pd.DatetimeIndex:
+    """Session dates [rows] at a local time of day, in UTC."""
+    local = pd.DatetimeIndex(dates) + pd.Timedelta(clock)
+    return local.tz_localize(zone).tz_convert("UTC")

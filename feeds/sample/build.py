@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import FeedError, SourceError
+from ..interrupts import LINE, raise_instead
 
 FOLDER = Path(__file__).parent
 CHANGES = "ph_capital_changes.csv"
@@ -249,6 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", default=FOLDER, help="sample's folder")
     parser.add_argument("--check", action="store_true", help="compare with --out, write nothing")
     chosen = parser.parse_args(argv)
+    raise_instead()
     try:
         if chosen.wheels is not None:
             return run(chosen.wheels, chosen.out, check=chosen.check)
@@ -257,6 +259,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return run(Path(folder), chosen.out, check=chosen.check)
     except FeedError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(LINE, file=sys.stderr)
         return 1
 
 

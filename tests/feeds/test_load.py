@@ -36,8 +36,9 @@ def one(path: Path, text: str) -> Candles:
 
 def test_the_public_names() -> None:
     assert " ".join(sorted(feeds.__all__)) == (
-        "COLUMNS CandleError Candles ColumnError FeedError KNOWN_SPECS PriceError SourceError "
-        "SpecError SymbolError TimeError When from_frames load normalise repair validate"
+        "COLUMNS CandleError Candles ColumnError FeedError Hours KNOWN_SPECS PriceError Sessions "
+        "SourceError SpecError Stamps SymbolError TimeError When from_frames load normalise "
+        "opening_times repair validate"
     )
     assert all(hasattr(feeds, name) for name in feeds.__all__)
 
@@ -318,7 +319,7 @@ def test_no_frames_at_all() -> None:
     ],
 )
 def test_times_become_utc(table: MakeTable, dates: object, hour: int) -> None:
-    index = feeds.from_frames({"A": table(bars=2, date=dates)})["A"].index
+    index = feeds.normalise(table(bars=2, date=dates), "A").index
     wanted = pd.DatetimeIndex(["2024-01-01", "2024-01-02"], tz="UTC") + pd.Timedelta(hours=hour)
     pd.testing.assert_index_equal(index, wanted.as_unit("ns").rename("time"))
 

@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import multiprocessing
+import os
 import re
+import signal
 import subprocess
 import sys
-from concurrent.futures import Future
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -313,11 +316,37 @@ def test_the_command_repeats_the_settings():
     )
 
 
-def test_a_full_disk_under_a_sheet_is_told_without_its_number():
-    future = Future()
-    future.set_exception(OSError(28, "No space left on device"))
-    with pytest.raises(ReportError, match=r"^a tear sheet could not be drawn: No space left"):
-        sheets._finish(future)
+def test_a_full_disk_under_a_sheet_is_told_without_its_number(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sheets, "_draw", full)
+    run = read_run(write_run(tmp_path / "x", plan(["topk"]), days(60)))
+    told = r"^the tear sheet of topk could not be drawn: No space left on device$"
+    with pytest.raises(ReportError, match=told), sheets.drawing(run):
+        pass
+
+
+def test_a_sheet_s_process_that_is_killed_names_the_sheet(tmp_path, monkeypatch):
+    def killed(task):
+        if task.name == "second":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(sheets, "_draw", killed)
+    run = read_run(write_run(tmp_path / "x", plan(["first", "second", "third"]), days(60)))
+    told = r"^the tear sheet of second could not be drawn: the process that drew it was killed by S"
+    with pytest.raises(ReportError, match=told), sheets.drawing(run):
+        pass
+
+
+def test_an_error_beside_the_sheets_does_not_wait_for_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(sheets, "_draw", lambda _: time.sleep(60))
+    run = read_run(write_run(tmp_path / "x", plan(["topk"]), days(60)))
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="beside"), sheets.drawing(run):
+        raise ValueError("beside")
+    assert time.monotonic() - began < 30
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("hours", [1, 24])

@@ -137,21 +137,11 @@ def price_of_its_own(s):
 
 def broker_of_its_own_class(s):
     class Mine(CostedBroker):
-        def _buy(self, order, price):
-            super()._buy(order, order.data.low[0])
+        def _buy(self, order, match):
+            super()._buy(order, match._replace(price=order.data.low[0]))
 
     s.broker.__class__ = Mine
     s.buy(size=1)
-
-
-def at_the_close_decided_at(s):
-    vars(s.broker.p)["coc"] = True
-    s.buy(size=1)
-
-
-def fills_in_a_bar_it_has_seen(s):
-    s.buy(size=5, exectype=bt.Order.Limit, price=s.data.low[0])
-    s.broker.next()
 
 
 def moves_the_bars(s):
@@ -168,8 +158,8 @@ BENT = [
     more_cash, no_costs, costs_in_place, no_cap, forgets_what_was_filled, more_shares,
     sells_shares_from_nowhere, another_ledger, edited_fill, edited_fill_in_place, no_fill,
     edited_rows, edited_gross, edited_weights, rows_left_out, dear_close, cheap_candles,
-    ends_early, later_order, price_of_its_own, broker_of_its_own_class, at_the_close_decided_at,
-    borrows, fills_in_a_bar_it_has_seen, moves_the_bars,
+    ends_early, later_order, price_of_its_own, broker_of_its_own_class,
+    borrows, moves_the_bars,
 ]  # fmt: skip
 
 
@@ -184,6 +174,16 @@ def test_the_message_says_what_does_not_add_up():
     with pytest.raises(StrategyError) as told:
         runs(more_cash)
     assert str(told.value).startswith("test: the books do not add up: cash at 2023-01-04 21:00 is ")
+
+
+def test_a_broker_that_is_asked_twice_fills_nothing_in_a_bar_that_was_seen():
+    def asks(s):
+        s.buy(size=5, exectype=bt.Order.Limit, price=s.data.low[0])
+        s.broker.next()
+
+    book = runs(asks)
+    decided = book.decisions["time"].iloc[-1]
+    assert not (book.trades["time"] == decided).any()
 
 
 def test_cash_that_is_put_back_is_found():

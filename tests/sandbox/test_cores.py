@@ -2,13 +2,16 @@
 
 import multiprocessing
 import os
+import pickle
+import signal
+import threading
 import time
-from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 from sandbox import cores
 from sandbox.cores import over_cores
+from sandbox.errors import WorkerError
 
 STEPS = 4
 
@@ -47,7 +50,7 @@ def test_an_error_is_raised_here():
 
 def test_a_worker_that_dies_is_told_not_waited_for(monkeypatch):
     monkeypatch.setattr(cores, "cores", lambda: 2)
-    with pytest.raises(BrokenProcessPool):
+    with pytest.raises(WorkerError, match=r"^[01]: .* ended by itself with status 1"):
         over_cores(lambda *_: os._exit(1), range(4), lambda *_: None)
 
 
@@ -69,3 +72,88 @@ def test_an_error_ends_the_work_that_still_goes_on(monkeypatch, tmp_path):
     assert begun.exists()
     assert not finished.exists()
     assert not multiprocessing.active_children()
+
+
+def test_a_worker_killed_by_the_system_names_its_piece_and_the_likely_reason(monkeypatch):
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+
+    def die(word, _):
+        if word == "three":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.01)
+
+    words = ["one", "two", "three", "four", "five"]
+    with pytest.raises(WorkerError) as failed:
+        over_cores(die, words, lambda *_: None, name=lambda word: f"piece {word}")
+    told = str(failed.value)
+    assert told.startswith("piece three: the process that worked on it was killed by SIGKILL, ")
+    assert "memory" in told and "--samples" in told
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_another_signal_is_named_and_not_taken_for_a_lack_of_memory(monkeypatch, name):
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+    with pytest.raises(WorkerError, match=rf"^[01]: .* was killed by {name}$"):
+        number = getattr(signal, name)
+        over_cores(lambda *_: os.kill(os.getpid(), number), range(2), lambda *_: None)
+
+
+class OddError(Exception):
+    """Cannot be made again from its text, as many errors of libraries."""
+
+    def __init__(self, one, other):
+        super().__init__(f"{one} and {other}")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(OddError(1, 2), "OddError: 1 and 2"), (SystemExit(3), "SystemExit: 3"),
+     (ValueError(lambda: None), "ValueError: <function")],
+)  # fmt: skip
+def test_an_error_that_cannot_be_sent_is_told_all_the_same(monkeypatch, error, text):
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+
+    def fail(*_):
+        raise error
+
+    with pytest.raises(WorkerError, match=f"^[01]: {text}") as failed:
+        over_cores(fail, range(2), lambda *_: None)
+    assert "in fail" in str(failed.value.__cause__)  # the worker's own traceback, for --debug
+
+
+def test_a_result_that_cannot_be_sent_is_an_error(monkeypatch):
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError), match="pickle"):
+        over_cores(lambda *_: lambda: None, range(2), lambda *_: None)
+
+
+def test_threads_and_children_of_a_piece_keep_nobody_waiting(monkeypatch, capfd):
+    """Neither a thread that never ends, nor a child that holds on to the worker's pipe."""
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+    children = multiprocessing.get_context("fork").RawArray("q", 7)
+
+    def work(nth, _):
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        print(f"printed by {nth}")
+        if not (child := os.fork()):
+            time.sleep(60)
+            os._exit(0)
+        children[nth] = child
+        if nth == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return nth
+
+    began = time.monotonic()
+    try:
+        assert over_cores(work, range(3), lambda *_: None) == [0, 1, 2]
+        assert sorted(capfd.readouterr().out.split("\n")) == sorted(
+            ["", *(f"printed by {nth}" for nth in range(3))]
+        )
+        with pytest.raises(WorkerError, match=r"^6: .* killed by SIGKILL"):
+            over_cores(work, range(3, 7), lambda *_: None)
+    finally:
+        for child in children:
+            if child:
+                os.kill(child, signal.SIGKILL)
+    assert time.monotonic() - began < 30

@@ -125,7 +125,15 @@ def test_a_strategy_can_end_the_run(market, trade):
             if len(self) == 5:
                 self.env.runstop()
 
-    assert len(trade(market("A", bars=20), Stopping).equity) == 5
+            if len(self) == 2:
+                self.buy(size=3)
+            assert len(self) <= 5
+
+    frames = market("A", bars=20)
+    book = trade(frames, Stopping)
+    assert (book.bars_decided, len(book.equity)) == (5, 20)
+    cash = book.equity["cash"].iloc[-1]  # what was held goes on being valued
+    assert book.equity["value"].iloc[-1] == cash + 3 * frames["A"]["close"].iloc[-1]
 
 
 def test_decisions_are_orders_as_given_at_the_close_they_were_given(candles, trade):
@@ -340,3 +348,108 @@ def test_nextstart_is_called_on_the_first_bar_of_the_run(market, trade):
     times = frames["A"].index
     trade(frames, Starting, start=times[2])
     assert calls == [("nextstart", times[2]), ("next", times[3]), ("next", times[4])]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"when": bt.timer.SESSION_END},
+         "add_timer(SESSION_END): that a bar is the last of its session is not known before the "
+         "next one; name the closing time with when=datetime.time(...), UTC, or decide in next "
+         "when self.due"),
+        ({"when": time(9), "cheat": True},
+         "add_timer(when=09:00, cheat=True) would decide in a bar that has closed and trade at "
+         "its open, which is look-ahead: leave cheat out"),
+        ({"when": bt.timer.SESSION_START, "cheat": True},
+         "add_timer(SESSION_START, cheat=True) would decide in a bar that has closed and trade at "
+         "its open, which is look-ahead: leave cheat out"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("whose", ["strategy", "cerebro"])
+@pytest.mark.parametrize("where", ["__init__", "start"])
+def test_a_timer_that_never_comes_or_looks_ahead_is_refused_when_added(
+    market, trade, options, message, whose, where
+):
+    def add(self):
+        (self if whose == "strategy" else self.cerebro).add_timer(**options)
+
+    timed = type("Timed", (Strategy,), {where: add, "next": lambda self: None})
+    with pytest.raises(StrategyError) as error:
+        trade(market("A", bars=5), timed)
+    assert str(error.value) == message
+
+
+def test_a_timer_added_after_the_start_is_refused(market, trade):
+    class Late(Strategy):
+        def next(self):
+            self.add_timer(when=time(9))
+
+    with pytest.raises(StrategyError, match=r"^add_timer\(when=09:00\) after the start: add timer"):
+        trade(market("A", bars=5), Late)
+
+
+def test_the_start_of_a_session_is_a_timer_that_works(market, trade):
+    calls = []
+
+    class Timed(Strategy):
+        def __init__(self):
+            self.add_timer(when=bt.timer.SESSION_START)
+
+        def notify_timer(self, *_, **__):
+            calls.append(self.now)
+
+        def next(self):
+            pass
+
+    frames = market("A", bars=6)
+    assert trade(frames, Timed).idle_timers == ()
+    assert calls == list(frames["A"].index)
+
+
+def test_a_timer_that_never_came_to_its_time_is_taken_down(market, trade):
+    class Timed(Strategy):
+        def __init__(self):
+            self.add_timer(when=time(9))
+            self.add_timer(when=time(23, 30))  # bars close at 21:00
+
+        def next(self):
+            pass
+
+    assert trade(market("A", bars=6), Timed).idle_timers == ("when=23:30",)
+
+
+def test_a_strategy_that_skips_itself_is_an_error(market, trade):
+    class Skipping(Strategy):
+        def __init__(self):
+            raise bt.errors.StrategySkipError
+
+    with pytest.raises(StrategyError, match=r"^test skipped its own run \(StrategySkipError in"):
+        trade(market("A", bars=5), Skipping)
+
+
+def test_orders_given_before_a_stop_go_on_and_a_symbol_that_ends_is_still_sold(market, trade):
+    class Stopping(Strategy):
+        def next(self):
+            if len(self) == 3:
+                for data in self.datas:
+                    self.buy(data, size=2)
+                self.cerebro.runstop()
+
+    frames = market("AB", bars=12)
+    frames["B"] = frames["B"].iloc[:8]
+    book = trade(frames, Stopping)
+    assert book.bars_decided == 3
+    assert book.trades[["symbol", "side", "size"]].to_numpy().tolist() == [
+        ["A", "buy", 2.0], ["B", "buy", 2.0], ["B", "sell", 2.0],
+    ]  # fmt: skip
+    assert len(book.equity) == 12
+
+
+@pytest.mark.parametrize("where", ["__init__", "start", "nextstart", "notify_timer"])
+def test_a_stop_is_counted_wherever_it_is_asked_for(market, trade, where):
+    body = {where: lambda self, *_, **__: self.cerebro.runstop(), "next": lambda self: None}
+    if where == "notify_timer":
+        body["start"] = lambda self: self.add_timer(when=time(9))
+    book = trade(market("A", bars=6), type("Stopping", (Strategy,), body))
+    assert book.bars_decided == (0 if where in ("__init__", "start") else 1)
+    assert len(book.equity) == 6

@@ -48,6 +48,7 @@ def test_a_run_ends_in_a_folder_with_everything(tmp_path, capsys, fake_model):
     times = equity.groupby("strategy")["time"].agg(list)
     naive = ("momentum", "reversal", "volatility", "random", "random-walk")
     twins = {f"{name}:{signal}" for name in ("topk", "uncertainty") for signal in naive}
+    twins |= {"topk:costs-free", "uncertainty:costs-free"}
     assert set(times.index) == {"topk", "uncertainty", "benchmark"} | twins
     assert all(own == times["topk"] for own in times)
     assert times["topk"][0] == "2021-01-04T21:00:00Z"
@@ -65,6 +66,9 @@ def test_a_run_ends_in_a_folder_with_everything(tmp_path, capsys, fake_model):
 
     shown = capsys.readouterr().out
     assert "topk:momentum" in shown
+    assert shown.index("\ntopk:costs-free") < shown.index("\nuncertainty ")  # below its strategy
+    assert "of topk, which made " in shown
+    assert "the same run without any costs, which invests it, made " in shown
     assert "Ten giants" in shown
     assert f"Report: {out}/report.html" in shown
 

@@ -1,0 +1,129 @@
+"""Stamps that are dates: which days a bar covers, and the first and last moment of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .spacing import NS_PER_DAY, NS_PER_HOUR, Times, opening_times
+
+SECOND_NS = 10**9
+LONGEST_DAY_NS = 26 * NS_PER_HOUR  # one with an hour of summer time to give back, and then some
+FEWEST_DATES = 5  # dates that tell a bar of two to five days from days without a bar
+MOSTLY = 0.6  # of the dates
+EVEN = 0.6  # of the typical distance: where some dates are closer, they are days with holes
+UNIX_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
+MONDAY, FRIDAY, SUNDAY = 0, 4, 6
+FIRST_DAYS = 3  # of a month, since a weekend or New Year may come before its first session
+LAST_DAYS = 3
+MONTHS = {(26, 36): 1, (80, 102): 3, (350, 380): 12}  # days apart, lowest and highest, to months
+NAMES = {1: "Monthly", 3: "Quarterly", 12: "Yearly"}
+
+
+class Dates(NamedTuple):
+    """The days that each bar of a symbol covers."""
+
+    days_ns: Times  # [bars], midnight UTC of each date
+    opens_ns: Times  # [bars]
+    closes_ns: Times  # [bars], the last second of the last day
+    daily: bool
+    said: str
+
+    @classmethod
+    def of(cls, times_ns: Times, offsets_ns: Times, *, first_day: bool) -> Dates:
+        """From local midnights; `first_day`: a date is known to be the first of its bar."""
+        days_ns = times_ns + offsets_ns
+        days = days_ns // NS_PER_DAY
+        zone = "in UTC" if not offsets_ns.any() else "in its time zone"
+        length = _Length.of(days)
+        if length.daily:
+            gaps = _gaps(times_ns)
+            closes = times_ns + np.where(gaps <= LONGEST_DAY_NS, gaps, NS_PER_DAY) - SECOND_NS
+            said = f"Bars are stamped with dates: each opens at 00:00 and closes at 23:59:59 {zone}"
+            return cls(days_ns, times_ns.copy(), closes, True, said)
+        reading = "first" if first_day else length.reading(days)
+        if reading == "last":
+            closes = times_ns + NS_PER_DAY - SECOND_NS
+            opens = opening_times(pd.DatetimeIndex(closes, tz="UTC"))
+            said = f"{length.name} bars are stamped with their last day: each closes at its end"
+            return cls(days_ns, opens, closes, False, said)
+        after = length.first_day_after(days) * NS_PER_DAY - offsets_ns
+        closes = np.minimum(after, times_ns + _gaps(times_ns)) - SECOND_NS
+        said = f"{length.name} bars are stamped with their first day: each closes with its last one"
+        if reading == "unknown":
+            said = (
+                f"{length.name} bars are stamped with dates that may be their first days or their "
+                "last: taken as the first, and so known the latest (--stamps close: as they stand)"
+            )
+        return cls(days_ns, times_ns.copy(), closes, False, said)
+
+
+class _Length(NamedTuple):
+    """How many days or months a bar covers."""
+
+    days: int
+    months: int = 0
+
+    @classmethod
+    def of(cls, days: NDArray[np.int64]) -> _Length:
+        gaps = np.diff(days)
+        if not len(gaps):
+            return cls(1)
+        typical, least = int(np.median(gaps)), float(np.quantile(gaps, 0.1))
+        if (typical < 6 and len(gaps) < FEWEST_DATES) or least < EVEN * typical:
+            return cls(1)
+        for (lowest, highest), months in MONTHS.items():
+            if lowest <= typical <= highest:
+                return cls(typical, months)
+        return cls(typical)
+
+    @property
+    def daily(self) -> bool:
+        return self.days == 1
+
+    @property
+    def name(self) -> str:
+        if self.months:
+            return NAMES[self.months]
+        return "Weekly" if self.days == 7 else f"{self.days}-day"
+
+    def reading(self, days: NDArray[np.int64]) -> str:
+        """Whether dates are mostly the first or the last days of their bars; else "unknown"."""
+        if self.months:
+            month_begins = _first_of_month(days)
+            first = days - month_begins < FIRST_DAYS
+            last = _first_of_month(days, 1) - days <= LAST_DAYS
+        elif self.days == 7:
+            weekdays = (days + UNIX_EPOCH_WEEKDAY) % 7
+            first, last = weekdays == MONDAY, (weekdays == FRIDAY) | (weekdays == SUNDAY)
+        else:
+            return "unknown"
+        if first.mean() >= MOSTLY:
+            return "first"
+        return "last" if last.mean() >= MOSTLY else "unknown"
+
+    def first_day_after(self, days: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The day after the last one of a bar that begins on each of `days`."""
+        if self.months:
+            begun = days - _first_of_month(days) < FIRST_DAYS
+            return np.where(begun, _first_of_month(days, self.months), days + self.days)
+        if self.days == 7:
+            weekdays = (days + UNIX_EPOCH_WEEKDAY) % 7
+            monday = (weekdays == MONDAY).mean() >= MOSTLY
+            return days + 7 - (weekdays if monday else 0)
+        return days + self.days
+
+
+def _first_of_month(days: NDArray[np.int64], ahead: int = 0) -> NDArray[np.int64]:
+    """The first day of the month of each day, or of one so many months ahead."""
+    months = days.astype("datetime64[D]").astype("datetime64[M]")
+    begins: NDArray[np.int64] = (months + ahead).astype("datetime64[D]").astype(np.int64)
+    return begins
+
+
+def _gaps(times_ns: Times) -> Times:
+    """How long after each time the next one comes; ten thousand days after the last."""
+    return np.append(np.diff(times_ns), 10_000 * NS_PER_DAY)
