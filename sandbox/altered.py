@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from feeds import COLUMNS
 from kronos.forecast import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME
-from sandbox.feed import bar_times
+from sandbox.feed import bar_times, times_ns
+
+Times = NDArray[np.int64]  # in nanoseconds, or rows
 
 BARS_AFTER_CUT = 5
 LEAST_MOVE, MOST_MOVE = 0.2, 0.4  # of the log price, a bar: more than markets do in one
@@ -51,14 +53,41 @@ def altered_future(
     setting of the run, and not what is altered. Nor does a symbol end that lacks a bar at the cut,
     since its end would show before the cut. There must be a bar after the cut.
     """
+    return altered_market(frames, None, cut, alteration)[0]
+
+
+def altered_market(
+    frames: Mapping[str, pd.DataFrame],
+    opens: Mapping[str, Times] | None,
+    cut: pd.Timestamp,
+    alteration: Alteration,
+) -> tuple[dict[str, pd.DataFrame], dict[str, Times] | None]:
+    """`altered_future`, and when its bars open: `opens` are in nanoseconds, as frames have rows.
+
+    A bar that is moved to another time keeps its length, as far as the bar before it leaves room.
+    """
     ahead = _times_ahead(frames, cut, alteration.skipped_bars)
     moves = _moves(len(frames), alteration.direction)
-    return {
-        symbol: frame.loc[:cut]
-        if alteration.ends and cut in frame.index
-        else _joined(frame, cut, ahead, move)
-        for (symbol, frame), move in zip(frames.items(), moves, strict=True)
-    }
+    altered: dict[str, pd.DataFrame] = {}
+    altered_opens: dict[str, Times] = {}
+    for (symbol, frame), move in zip(frames.items(), moves, strict=True):
+        if alteration.ends and cut in frame.index:
+            rows = np.arange(frame.index.searchsorted(cut, side="right"))
+            altered[symbol] = frame.loc[:cut]
+        else:
+            altered[symbol], rows = _joined(frame, cut, ahead, move)
+        if opens is not None:
+            altered_opens[symbol] = _opens(frame, opens[symbol], altered[symbol], rows)
+    return altered, None if opens is None else altered_opens
+
+
+def _opens(frame: pd.DataFrame, opens: Times, altered: pd.DataFrame, rows: Times) -> Times:
+    """When the altered frame's bars open, each of which was a row of the frame."""
+    closes = times_ns(altered)
+    moved: Times = closes - (times_ns(frame) - opens)[rows]
+    kept = times_ns(frame)[rows] == closes
+    moved[1:] = np.where(kept[1:], moved[1:], np.maximum(moved[1:], closes[:-1]))
+    return moved
 
 
 def _times_ahead(
@@ -81,7 +110,8 @@ def _moves(symbols: int, direction: int) -> NDArray[np.float64]:
 
 def _joined(
     frame: pd.DataFrame, cut: pd.Timestamp, ahead: pd.DatetimeIndex, move: float
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, Times]:
+    """The frame up to the cut and its altered bars, and which row of it each of them was."""
     assert isinstance(frame.index, pd.DatetimeIndex)
     known = int(frame.index.searchsorted(cut, side="right"))
     later = frame.index[known:]
@@ -91,11 +121,12 @@ def _joined(
         rows = known + np.arange(min(len(later), len(ahead)))
         times = ahead[: len(rows)].as_unit(frame.index.unit)
     values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
-    return pd.DataFrame(
+    joined = pd.DataFrame(
         np.concatenate([values[:known], _moved(values[rows], move)]),
         index=frame.index[:known].append(times),
         columns=list(COLUMNS),
     )
+    return joined, np.concatenate([np.arange(known), rows])
 
 
 def _moved(candles: NDArray[np.float64], move: float) -> NDArray[np.float64]:

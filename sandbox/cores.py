@@ -44,14 +44,17 @@ def over_cores(
     pieces: Sequence[Piece],
     progress: Progress,
     name: Callable[[Piece], str] = str,
+    most: int | None = None,
 ) -> list[Done]:
     """`work` of every piece. It tells of its own steps, and every piece has as many.
 
     An error of a worker is raised here, and what the others have not done is left undone. `name`
-    is what a piece is called where its worker dies.
+    is what a piece is called where its worker dies. With `most`, there are that many workers at
+    most, and a single one is forked, too.
     """
-    workers = min(len(pieces), cores())
-    if workers < 2 or not sys.platform.startswith("linux"):
+    workers = min(len(pieces), cores() if most is None else most)
+    here = workers < (2 if most is None else 1)
+    if here or not sys.platform.startswith("linux"):
         return [
             work(piece, partial(_after, progress, nth, len(pieces)))
             for nth, piece in enumerate(pieces)

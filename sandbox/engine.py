@@ -39,6 +39,7 @@ class Backtest:
     weights: pd.DataFrame  # one row a bar time and symbol held
     decisions: pd.DataFrame  # one row an order or cancel, as the strategy gave it
     refused: int  # orders the broker would not take
+    bars_needed: int  # before the indicators of the symbol that needs most say anything
     bars_decided: int  # of the bars in `equity`; fewer than all: the strategy stopped itself
     too_dear: TooDear | None  # the cheapest lot that was wanted and could not be paid for
     idle_timers: tuple[str, ...]  # timers that never came to their time
@@ -122,7 +123,7 @@ def run_backtest(
     `on_bar` is told after each bar time how many are done, of how many.
     """
     rows = _rows(frames, start, end, warmup_bars)
-    opens = _opens_by_spacing(frames) if opens is None else opens
+    opens = opens_by_spacing(frames) if opens is None else opens
     cut = {symbol: frames[symbol].iloc[rows[symbol]] for symbol in rows}
     times = [times_ns(frame) for frame in cut.values()]
     clock = Clock(times)
@@ -165,6 +166,7 @@ def run_backtest(
         weights=ledger.weights(),
         decisions=ledger.decided(),
         refused=broker.refused,
+        bars_needed=max(ran[0]._minperiods),
         bars_decided=cerebro.bars_decided,
         too_dear=ledger.too_dear,
         idle_timers=idle_timers(cerebro._timers),
@@ -201,7 +203,7 @@ def _rows(
     return rows
 
 
-def _opens_by_spacing(frames: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
+def opens_by_spacing(frames: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
     """Of a few bars, days apart beside daily ones, it is taken that days are missing."""
     times = {symbol: times_ns(frame) for symbol, frame in frames.items()}
     opens = {

@@ -10,9 +10,13 @@ SandboxError
 └── MemoryShortError  what was asked for does not fit in memory
 """
 
+from typing import Any
+
 
 class SandboxError(Exception):
     """Base of every error of this room; its text is one line."""
+
+    stopped: Any = None  # `portfolios.Stopped` where it ended a portfolio's backtest
 
 
 class ConfigError(SandboxError):

@@ -7,14 +7,25 @@ Three questions, each answered with every order and cancellation that the strate
   cuts are at bars at which the strategy decided, since a look at the next bar shows only there.
 - History: do all decisions stay the same with other amounts of history before the start?
 
+Each trial runs in a process of its own that holds the candles of that trial and no others, started
+the way a run is: a strategy that searches its memory, its stack or the loaded modules finds what it
+finds in a run. The run itself trades the very candles that `sandbox.run` trades.
+
 A run shows a strategy `WARMUP_BARS` bars of each symbol before the start. It is compared with half
 as many more, twice as many and all there are: a strategy whose longest indicator fits in what a
 run gives can only gain bars that it does not need. Fewer bars would be unfair to it, so three
 quarters are tried only where the data begin too late for half as many more, and never fewer than
 its indicators need.
 
+In a repeat and on altered futures decisions have to be the same to the last bit. With another
+history an indicator's value may be rounded otherwise, so there sizes and prices may be apart by a
+millionth, and the largest difference is told. A size that is cut to whole lots can then come out a
+lot apart: that counts as a difference, since nobody can know which of the two was meant.
+
 Forecasts are made anew for every comparison, so a signal that looks ahead is found as well. What a
-strategy reads from files of its own is not altered, and so not found.
+strategy reads from elsewhere is not altered, and so proves nothing: it is seen (`sandbox.reads`)
+and told, and such a strategy is not clean. Files in its own folder and modules of its own elsewhere
+are told as a note, unless they hold the run's candles or forecasts.
 """
 
 from __future__ import annotations
@@ -24,23 +35,33 @@ if __name__ == "__main__":  # before the imports below, which take a second
 
     end_on_signals()
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from sandbox.altered import ALTERATIONS, altered_future
-from sandbox.engine import WARMUP_BARS
+from sandbox.altered import ALTERATIONS, Alteration, altered_market
+from sandbox.engine import WARMUP_BARS, opens_by_spacing
 from sandbox.errors import ConfigError, StrategyError, WindowError
+from sandbox.portfolios import Loaded, Market
 from sandbox.progress import Progress
-from sandbox.rerun import Frames, Outcome, Trial, first_difference
+from sandbox.reads import Touch, judged
+from sandbox.rerun import (
+    HISTORY_ROUNDING,
+    Frames,
+    Outcome,
+    Reached,
+    Rerun,
+    first_difference,
+    largest_difference,
+)
+from sandbox.trials import Trials
 
 if TYPE_CHECKING:
-    from sandbox.broker import Account
     from sandbox.signal import SignalSource
-    from sandbox.strategy import Strategy
     from sandbox.windows import Sampling
 
 CUTS = 8
@@ -68,115 +89,134 @@ class Proof:
     cuts: tuple[pd.Timestamp, ...] = ()  # the last bars left as they were
     futures: int = 0  # altered futures compared
     history_bars: tuple[int, ...] = ()  # other amounts of history compared, in bars
+    history_apart: float = 0.0  # the most that a size or a price differed, as a share
     differences: tuple[Difference, ...] = ()
+    reached: tuple[Reached, ...] = ()  # what was read or done outside: no proof holds for it
+    noted: tuple[Reached, ...] = ()  # worth a note: see `sandbox.reads`
 
     @property
     def clean(self) -> bool:
-        """Whether something was compared and nothing differed."""
-        return bool(self.decisions and self.futures) and not self.differences
+        """Whether something was compared, nothing differed and nothing came from elsewhere."""
+        return bool(self.decisions and self.futures) and not (self.differences or self.reached)
 
 
 def prove(
-    strategy: type[Strategy],
-    frames: Frames,
+    loaded: Loaded,
+    market: Market,
     *,
-    params: Mapping[str, Any],
-    account: Account,
-    start: pd.Timestamp,
-    end: pd.Timestamp,
     source: SignalSource,
     sampling: Sampling,
     cuts: int = CUTS,
+    data: Iterable[str] = (),
+    seen: Iterable[Touch] = (),
+    trials: Trials | None = None,
     on_step: Progress | None = None,
     on_forecast: Progress | None = None,
 ) -> Proof:
-    """Trade `frames` from `start` to `end`, both inclusive bar times, and then again, varied.
+    """Trade the market as a run does, and then again, varied.
 
-    `on_step` is told how many runs are done, of how many; `on_forecast` the same of the forecasts
-    of the first run. A check stops at the first difference it finds.
+    `data` are the files, and folders that end in a slash, that hold the run's candles and
+    forecasts; `seen` is what the strategy reached for when it was loaded here. `on_step` is told
+    how many runs are done, of how many; `on_forecast` the same of the forecasts of the first run.
+    A check stops at the first difference it finds.
     """
     if cuts < 1:
         raise ConfigError(f"--cuts {cuts}: at least 1 is needed")
-    traded = _traded(frames, start, end)
-    trial, needed = Trial.watched(strategy, params, account, start, source, sampling)
-    base = trial.run(traded, on_forecast=on_forecast)
-    if base.error is not None:
-        raise base.error
-    if not base.decisions:
-        return Proof(decisions=0)
-    return _Comparison(trial, traded, base, cuts, max(needed), on_step).proof()
+    _check_traded(market)
+    if market.opens is None:  # once, since altered candles may have another spacing
+        market = replace(market, opens=opens_by_spacing(market.frames))
+    with nullcontext(trials) if trials is not None else Trials() as clean:
+        rerun = Rerun(trials=clean, loaded=loaded, source=source, sampling=sampling)
+        base, again = rerun.twice(market, on_forecast)
+        if base.error is not None:
+            raise base.error
+        comparison = _Comparison(rerun, market, base, cuts, on_step)
+        proof = comparison.proof(again) if base.decisions else Proof(decisions=0)
+    found = [*(Reached(touch, None) for touch in seen), *comparison.reached]
+    touches = {one.touch[:2]: one for one in reversed(found)}  # the first of each
+    first = [one.touch for one in reversed(touches.values())]
+    outside, own = judged(first, loaded.path.parent, data)
+    return replace(
+        proof,
+        reached=tuple(touches[touch[:2]] for touch in outside),
+        noted=tuple(touches[touch[:2]] for touch in own),
+    )
 
 
 class _Comparison:
     """A run and its varied reruns."""
 
     def __init__(
-        self,
-        trial: Trial,
-        frames: Frames,
-        base: Outcome,
-        cuts: int,
-        needed: int,
-        on_step: Progress | None,
+        self, rerun: Rerun, market: Market, base: Outcome, cuts: int, on_step: Progress | None
     ) -> None:
-        self._trial = trial
-        self._frames = frames
+        self._rerun = rerun
+        self._market = market
         self._base = base
-        self._cuts = cut_times(base, cuts)
-        self._given, self._amounts = history_amounts(frames, trial.start, needed)
+        self._traded = _traded(market)
+        self._cuts = cut_times(base, cuts) if base.decisions else ()
+        self._given, self._amounts = history_amounts(
+            self._traded.frames, market.start, base.bars_needed
+        )
         self._steps = 2 + len(self._cuts) * len(ALTERATIONS) + len(self._amounts)
         self._on_step = on_step
         self._done = 0
-        self._step()
+        self.reached = list(base.reached)
 
-    def proof(self) -> Proof:
+    def proof(self, again: Outcome) -> Proof:
         decisions = len(self._base.decisions)
-        unlike = self._repeat()
+        self._step(self._base)
+        self._step(again)
+        unlike = _difference("repeat", "nothing", self._base, again, None)
         if unlike is not None:
             return Proof(decisions=decisions, differences=(unlike,))
         futures, in_future = self._futures()
-        amounts, in_history = self._history()
+        amounts, apart, in_history = self._history()
         return Proof(
             decisions=decisions,
             cuts=self._cuts,
             futures=futures,
             history_bars=amounts,
+            history_apart=apart,
             differences=tuple(found for found in (in_future, in_history) if found is not None),
         )
 
-    def _repeat(self) -> Difference | None:
-        again = self._trial.run(self._frames)
-        self._step()
-        return _difference("repeat", "nothing", self._base, again, None)
-
     def _futures(self) -> tuple[int, Difference | None]:
         """How many altered futures were compared, and the first difference."""
+        variants = [(cut, alteration) for cut in self._cuts for alteration in ALTERATIONS]
+        outcomes = self._rerun.all(_altered(self._traded, *variant) for variant in variants)
         compared = 0
-        for cut in self._cuts:
-            for alteration in ALTERATIONS:
-                rerun = self._trial.run(altered_future(self._frames, cut, alteration))
-                self._step()
-                compared += 1
-                found = _difference("future", alteration.words, self._base, rerun, cut)
-                if found is not None:
-                    return compared, found
+        for (cut, alteration), outcome in zip(variants, outcomes, strict=False):
+            self._step(outcome)
+            compared += 1
+            found = _difference("future", alteration.words, self._base, outcome, cut)
+            if found is not None:
+                return compared, found
         return compared, None
 
-    def _history(self) -> tuple[tuple[int, ...], Difference | None]:
-        """The amounts that were compared, and the first difference."""
-        for nth, bars in enumerate(self._amounts, start=1):
-            known = _history_cut(
-                self._frames, self._trial.start, max(bars, self._trial.sampling.lookback)
+    def _history(self) -> tuple[tuple[int, ...], float, Difference | None]:
+        """The amounts that were compared, how far sizes and prices were apart at most, and the
+        first difference."""
+        lookback = self._rerun.sampling.lookback
+        markets = (
+            replace(
+                _history_cut(self._market, max(bars, lookback)),
+                warmup_bars=bars,
             )
-            rerun = self._trial.run(known, warmup_bars=bars)
-            self._step()
+            for bars in self._amounts
+        )
+        most = 0.0
+        for nth, outcome in enumerate(self._rerun.all(markets)):
+            self._step(outcome)
+            bars = self._amounts[nth]
             words = f"{bars} bars of history before the start instead of {self._given}"
-            found = _difference("history", words, self._base, rerun, None)
+            found = _difference("history", words, self._base, outcome, None, HISTORY_ROUNDING)
             if found is not None:
-                return self._amounts[:nth], found
-        return self._amounts, None
+                return self._amounts[: nth + 1], most, found
+            most = max(most, largest_difference(self._base.decisions, outcome.decisions))
+        return self._amounts, most, None
 
-    def _step(self) -> None:
+    def _step(self, outcome: Outcome) -> None:
+        self.reached += outcome.reached
         self._done += 1
         if self._on_step is not None:
             self._on_step(self._done, self._steps)
@@ -219,33 +259,55 @@ def _spread(bars: pd.DatetimeIndex, count: int) -> pd.DatetimeIndex:
     return bars[np.unique(picks.round().astype(int))]
 
 
-def _traded(frames: Frames, start: pd.Timestamp, end: pd.Timestamp) -> dict[str, pd.DataFrame]:
-    """The symbols that have a bar to trade, up to the end."""
-    known = {symbol: frame.loc[:end] for symbol, frame in frames.items()}
-    traded = {
-        symbol: frame for symbol, frame in known.items() if len(frame) and frame.index[-1] >= start
+def _traded(market: Market) -> Market:
+    """With the symbols that have a bar to trade."""
+    frames = {
+        symbol: frame
+        for symbol, frame in market.frames.items()
+        if len(frame.loc[market.start : market.end])
     }
-    if not traded:
-        raise WindowError(f"no candles between {start:%Y-%m-%d} and {end:%Y-%m-%d}")
-    return traded
+    return replace(market, frames=frames)
 
 
-def _history_cut(frames: Frames, start: pd.Timestamp, bars: int) -> dict[str, pd.DataFrame]:
+def _check_traded(market: Market) -> None:
+    if not _traded(market).frames:
+        raise WindowError(f"no candles between {market.start:%Y-%m-%d} and {market.end:%Y-%m-%d}")
+
+
+def _altered(market: Market, cut: pd.Timestamp, alteration: Alteration) -> Market:
+    """Up to the last of the altered bars, which may be later than the run's end."""
+    frames, opens = altered_market(market.frames, market.opens, cut, alteration)
+    end = max(frame.index[-1] for frame in frames.values() if len(frame))
+    return replace(market, frames=frames, opens=opens, end=end)
+
+
+def _history_cut(market: Market, bars: int) -> Market:
     """Each symbol from `bars` bars before the start on."""
-    return {
-        symbol: frame.iloc[max(0, int(frame.index.searchsorted(start)) - bars) :]
-        for symbol, frame in frames.items()
+    first = {
+        symbol: max(0, int(frame.index.searchsorted(market.start)) - bars)
+        for symbol, frame in market.frames.items()
     }
+    return replace(
+        market,
+        frames={symbol: frame.iloc[first[symbol] :] for symbol, frame in market.frames.items()},
+        opens=market.opens
+        and {symbol: opens[first[symbol] :] for symbol, opens in market.opens.items()},
+    )
 
 
 def _difference(
-    check: Check, varied: str, base: Outcome, rerun: Outcome, cut: pd.Timestamp | None
+    check: Check,
+    varied: str,
+    base: Outcome,
+    rerun: Outcome,
+    cut: pd.Timestamp | None,
+    rounding: float = 0.0,
 ) -> Difference | None:
     """What a rerun decided differently, up to the cut where there is one."""
     last = base.bars[-1] if cut is None else cut
     if rerun.error is not None:
         return _failure(check, varied, base, rerun, cut)
-    found = first_difference(base.until(last), rerun.until(last))
+    found = first_difference(base.until(last), rerun.until(last), rounding)
     if found is None:
         return None
     bar, as_run, when_varied = found

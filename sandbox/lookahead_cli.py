@@ -6,12 +6,16 @@ Exit status 0 where every strategy is clean, 1 where one is not or decided nothi
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox.cli import add_run_options, add_strategy_files, config_of, guarded
 from sandbox.cli import parser as new_parser
+from sandbox.errors import ConfigError, StrategyError
 from sandbox.lookahead import CUTS, Difference, Proof, prove
 from sandbox.progress import Progress, progress_bar
 
@@ -20,8 +24,12 @@ if TYPE_CHECKING:
 
     from sandbox.job import Prepared
     from sandbox.portfolios import Loaded
+    from sandbox.reads import Touch
+    from sandbox.rerun import Reached
+    from sandbox.trials import Trials
 
 DECISIONS_SHOWN = 5
+READS_SHOWN = 5
 
 USUALLY = {
     "repeat": "random numbers without a seed, the machine's clock, or something kept on the class "
@@ -37,7 +45,8 @@ USUALLY = {
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     proofs: list[Proof] = []
-    status = guarded(lambda: _prove_all(args, proofs.append), debug=args.debug)
+    given = list(sys.argv[1:] if argv is None else argv)
+    status = guarded(lambda: _prove_all(args, given, proofs.append), debug=args.debug)
     return status or int(not all(proof.clean for proof in proofs))
 
 
@@ -46,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "sandbox.lookahead",
         "Prove that strategies do not look ahead: run them again with the future altered and with "
         "other amounts of history, and compare every decision.",
+        "STRATEGY.py [STRATEGY.py ...] [options]; --help lists them",
     )
     add_strategy_files(made)
     made.add_argument(
@@ -56,33 +66,72 @@ def _parser() -> argparse.ArgumentParser:
     return made
 
 
-def _prove_all(args: argparse.Namespace, keep: Callable[[Proof], None]) -> None:
+def _prove_all(
+    args: argparse.Namespace, given: Sequence[str], keep: Callable[[Proof], None]
+) -> None:
     config = config_of(args)
+    if args.cuts < 1:  # before anything is started
+        raise ConfigError(f"--cuts {args.cuts}: at least 1 is needed")
     from sandbox.job import prepare  # brings the heavy libraries, which --help can do without
+    from sandbox.trials import Trials
 
-    run = prepare(config)
-    for loaded in run.strategies:
-        proof = _prove(run, loaded, args.cuts)
-        for line in lines(loaded.name, proof, run.start, run.end):
-            print(line)
-        keep(proof)
+    with Trials(_of_a_run(given)) as trials:  # before any code of a strategy runs here
+        seen = {Path(text): _seen_loading(text) for text in config.strategies}
+        run = prepare(config)
+        trials.import_as_here()
+        for loaded in run.strategies:
+            proof = _prove(run, loaded, args.cuts, trials, seen[loaded.path])
+            for line in lines(loaded.name, proof, run.start, run.end):
+                print(line)
+            keep(proof)
 
 
-def _prove(run: Prepared, loaded: Loaded, cuts: int) -> Proof:
+def _of_a_run(given: Sequence[str]) -> list[str]:
+    """The command line of the run that is proved: the same without what only a proof has."""
+    left = iter(given)
+    kept = []
+    for text in left:
+        if text == "--cuts":
+            next(left, None)
+        elif not text.startswith("--cuts="):
+            kept.append(text)
+    return kept
+
+
+def _seen_loading(path: str) -> tuple[Touch, ...]:
+    """What the file reaches for when it is loaded here, where it could know of the proof."""
+    from sandbox.reads import watched
+    from sandbox.strategy_file import load_strategy
+
+    with watched() as reads:
+        load_strategy(path)
+    return tuple(reads.touches)
+
+
+def _prove(
+    run: Prepared, loaded: Loaded, cuts: int, trials: Trials, seen: Sequence[Touch]
+) -> Proof:
+    from sandbox.config import NO_STORE
+    from sandbox.reads import data_files
+
+    store = [] if run.config.store == NO_STORE else [f"{Path(run.config.store).resolve()}{os.sep}"]
     with ExitStack() as bars:
-        return prove(
-            loaded.cls,
-            run.candles.frames,
-            params=loaded.params,
-            account=run.account,
-            start=run.start,
-            end=run.end,
-            source=run.source,
-            sampling=run.sampling,
-            cuts=cuts,
-            on_step=_bar(bars, f"Comparing {loaded.name}", "runs"),
-            on_forecast=_bar(bars, "Forecasting", "forecasts"),
-        )
+        try:
+            return prove(
+                loaded,
+                run.market,
+                source=run.source,
+                sampling=run.sampling,
+                cuts=cuts,
+                data=[*data_files(run.config.data), *store],
+                seen=seen,
+                trials=trials,
+                on_step=_bar(bars, f"Comparing {loaded.name}", "runs"),
+                on_forecast=_bar(bars, "Forecasting", "forecasts"),
+            )
+        except Exception as error:
+            shown = error.__cause__  # an error of the strategy's own, with the line it is from
+            raise shown if isinstance(shown, StrategyError) else error from None
 
 
 def _bar(bars: ExitStack, label: str, unit: str) -> Progress:
@@ -109,7 +158,19 @@ def lines(name: str, proof: Proof, start: pd.Timestamp, end: pd.Timestamp) -> li
     shown = [f"{name}: {word}. {_compared(proof)}"]
     for difference in proof.differences:
         shown += _difference_lines(difference)
-    return shown
+    outside = "  It goes outside, where nothing is altered: it"
+    shown += _first_few([f"{outside} {seen.touch.words()} {_at(seen)}" for seen in proof.reached])
+    noted = [f"  Note: it {seen.touch.words()} {_at(seen)}" for seen in proof.noted]
+    return shown + _first_few(noted)
+
+
+def _at(seen: Reached) -> str:
+    return f"at {_when(seen.bar)}" if seen.bar is not None else "while it was loaded"
+
+
+def _first_few(shown: list[str]) -> list[str]:
+    more = len(shown) - READS_SHOWN
+    return [*shown[:READS_SHOWN], f"  ... and {more} more"] if more > 0 else shown
 
 
 def _compared(proof: Proof) -> str:
@@ -119,7 +180,12 @@ def _compared(proof: Proof) -> str:
     futures = f"{decisions} on {_count(proof.futures, 'altered future')}"
     if not proof.history_bars:
         return f"{futures}; the data begin at the start, so no other amount of history was tried."
-    return f"{futures} and {_count(len(proof.history_bars), 'amount')} of history."
+    amounts = f"{futures} and {_count(len(proof.history_bars), 'amount')} of history"
+    if not proof.history_apart:
+        return f"{amounts}."
+    return (
+        f"{amounts}, where sizes and prices differ by rounding, {proof.history_apart:.0e} at most."
+    )
 
 
 def _difference_lines(found: Difference) -> list[str]:

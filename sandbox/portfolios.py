@@ -6,11 +6,14 @@ costs-free one trades on the same signal in a market where nothing costs anythin
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,11 +24,12 @@ from sandbox.analyzers import AskedAnalyzer
 from sandbox.broker import Account
 from sandbox.config import Param
 from sandbox.cores import over_cores
-from sandbox.engine import Backtest, run_backtest
+from sandbox.engine import WARMUP_BARS, Backtest, run_backtest
 from sandbox.errors import SandboxError, StrategyError
 from sandbox.feed import CandleFeed
 from sandbox.memory import is_shortage, ran_out
 from sandbox.progress import Progress
+from sandbox.reads import Touch, watched
 from sandbox.signal import ForecastBook
 from sandbox.strategy import Strategy
 from sandbox.strategy_file import load_strategy
@@ -72,6 +76,7 @@ class Market:
     end: pd.Timestamp
     account: Account
     opens: Mapping[str, NDArray[np.int64]] | None = None  # as `feeds.Candles.opens`
+    warmup_bars: int = WARMUP_BARS
     analyzers: Sequence[AskedAnalyzer] = ()
 
 
@@ -112,6 +117,32 @@ def planned(
     ]  # fmt: skip
 
 
+class Traded(NamedTuple):
+    """A portfolio's backtest, and what was seen on the way."""
+
+    backtest: Backtest
+    asked: int  # forecasts
+    touches: tuple[Touch, ...]  # what the strategy reached for outside
+
+
+class Stopped(NamedTuple):
+    """How far a strategy came before an error ended it: the error's `stopped`."""
+
+    bars_done: int
+    asked: int  # forecasts
+    error: BaseException  # as its own code raised it
+    touches: tuple[Touch, ...]
+
+    def portable(self) -> Stopped:
+        """With an error that can be sent to another process."""
+        try:
+            pickle.loads(pickle.dumps(self.error))
+        except Exception:
+            name = type(self.error).__name__
+            return self._replace(error=StrategyError(f"{name}: {self.error}"))
+        return self
+
+
 class _Asked:
     """A signal that counts how often it was asked."""
 
@@ -131,22 +162,36 @@ class Trading:
     market: Market
     books: Mapping[str, ForecastBook]  # by signal name
 
-    def backtest(self, portfolio: Portfolio, progress: Progress) -> tuple[Backtest, int]:
-        """What the portfolio did, and how often it asked for a forecast."""
+    def backtest(self, portfolio: Portfolio, progress: Progress) -> Traded:
+        """What the portfolio did; an error says in `stopped` how far it came."""
         market, loaded = self.market, portfolio.loaded
-        cls = load_strategy(loaded.path)  # anew: what one leaves in its class is not the next one's
         asked = _Asked(self.books[portfolio.signal]) if portfolio.signal else None
+        bars_done = 0
         try:
-            backtest = run_backtest(
-                market.frames, cls, name=portfolio.name, start=market.start, end=market.end,
-                account=portfolio.account(market.account), opens=market.opens, signal=asked,
-                params=loaded.params, on_bar=progress, analyzers=market.analyzers,
-            )  # fmt: skip
-        except SandboxError:
-            raise
+            with watched() as reads:
+                cls = load_strategy(loaded.path)  # anew: what one leaves in its class is its own
+                reads.begin()
+
+                def on_bar(done: int, bars: int) -> None:
+                    nonlocal bars_done
+                    bars_done = done
+                    reads.bar_closed(done)
+                    progress(done, bars)
+
+                backtest = run_backtest(
+                    market.frames, cls, name=portfolio.name, start=market.start, end=market.end,
+                    account=portfolio.account(market.account), opens=market.opens, signal=asked,
+                    params=loaded.params, warmup_bars=market.warmup_bars, on_bar=on_bar,
+                    analyzers=market.analyzers,
+                )  # fmt: skip
         except (Exception, SystemExit, GeneratorExit) as error:
-            raise StrategyError(_told(portfolio, error)) from error
-        return backtest, asked.times if asked else 0
+            own = error if isinstance(error, SandboxError) else None
+            shown = own or StrategyError(_told(portfolio, error))
+            asked_for = asked.times if asked else 0
+            stopped = Stopped(bars_done, asked_for, error, tuple(reads.touches)).portable()
+            shown.stopped = stopped
+            raise shown from (None if own else error)
+        return Traded(backtest, asked.times if asked else 0, tuple(reads.touches))
 
 
 def trade(
@@ -157,10 +202,9 @@ def trade(
     A strategy that asks for no forecast does the same on any signal: its controls are left out. One
     that never traded, with costs or without, paid none: its run without costs is left out.
     """
-    backtests = over_cores(trading.backtest, plan, progress, name=lambda each: each.name)
-    done = list(zip(plan, backtests, strict=True))
-    blind = {portfolio.name for portfolio, (_, asked) in done if portfolio.signal and not asked}
-    idle = {portfolio.name for portfolio, (backtest, _) in done if backtest.trades.empty}
+    done = list(zip(plan, backtests(plan, trading, progress), strict=True))
+    blind = {portfolio.name for portfolio, of in done if portfolio.signal and not of.asked}
+    idle = {portfolio.name for portfolio, of in done if of.backtest.trades.empty}
 
     def same(portfolio: Portfolio) -> bool:
         """Whether a twin does nothing that its strategy does not do."""
@@ -168,7 +212,45 @@ def trade(
             return {portfolio.name, portfolio.twin_of} <= idle
         return portfolio.role == "control" and portfolio.twin_of in blind
 
-    return [(portfolio, backtest) for portfolio, (backtest, _) in done if not same(portfolio)]
+    return [(portfolio, of.backtest) for portfolio, of in done if not same(portfolio)]
+
+
+def backtests(
+    plan: Sequence[Portfolio], trading: Trading, progress: Progress, most: int | None = None
+) -> list[Traded]:
+    """Every portfolio's backtest, in the plan's order; with `most` in that many workers at most.
+
+    They are forked by a thread that does nothing else: a worker has the stack of the thread that
+    forked it, and a strategy's is the same in a run and in the proof that it does not look ahead.
+    """
+    if len(plan) < 2 and most is None:  # no worker
+        return over_cores(trading.backtest, plan, progress, _name)
+    results: list[list[Traded]] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(over_cores(trading.backtest, plan, progress, _name, most))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="trading", daemon=True)
+    others = multiprocessing.active_children()
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:  # Ctrl-C: without its workers the thread ends, too
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.terminate()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _name(portfolio: Portfolio) -> str:
+    return portfolio.name
 
 
 def _told(portfolio: Portfolio, error: BaseException) -> str:

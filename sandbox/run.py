@@ -38,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     config = config_of(args)
     from sandbox.job import run_job  # brings the heavy libraries, which --help can do without
+    from sandbox.trials import serve
 
+    if serve():  # a proof has started this process, to try strategies as a run does
+        return
     show(run_job(config, out=args.out, bar=progress_bar), Console())
 
 

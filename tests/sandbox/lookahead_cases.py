@@ -1,8 +1,9 @@
 """Strategies that are honest and that cheat, and the proof run on them."""
 
 import random
-from types import SimpleNamespace
-from typing import ClassVar
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
 
 import backtrader as bt
 import numpy as np
@@ -11,7 +12,10 @@ import pandas as pd
 from kronos import Forecast
 from sandbox import Strategy
 from sandbox.indicator import KronosSignal
-from sandbox.lookahead import prove
+from sandbox.lookahead import Proof, prove
+from sandbox.portfolios import Loaded, Market
+from sandbox.strategy_file import load_strategy, typed_params
+from sandbox.trials import Trials
 from sandbox.windows import Sampling
 from tests.conftest import FREE, make_frame
 
@@ -50,7 +54,15 @@ class BarSource:
                     index=pd.date_range(frame.index[row], periods=2, freq="D")[1:],
                     paths=np.full((2, 1, 6), grown, dtype=np.float32),
                 )
-        return SimpleNamespace(forecast=lambda data: known.get((data.symbol, data.asof)))
+        return BarBook(known)
+
+
+class BarBook:
+    def __init__(self, known):
+        self.known = known
+
+    def forecast(self, data):
+        return self.known.get((data.symbol, data.asof))
 
 
 class EveryBar(Strategy):
@@ -211,6 +223,44 @@ class ShortAverage(EveryBar):
         return round(self.average[0], 6)
 
 
+class StopsBehindTheRange(Strategy):
+    """Honest: a stop two average ranges below each close; the average never quite forgets."""
+
+    def __init__(self):
+        self.range = bt.ind.ATR(self.data, period=14)
+        self.stop_order = None
+
+    def next(self):
+        if self.stop_order is not None:
+            self.cancel(self.stop_order)
+        if not self.position.size:
+            self.buy(size=5)
+        stop = self.data.close[0] - 2 * self.range[0]
+        self.stop_order = self.sell(size=5, exectype=bt.Order.Stop, price=stop)
+
+
+class BidsAtAnAverage(Strategy):
+    """Honest: as above, with limits at an exponential average and sizes by it."""
+
+    def __init__(self):
+        self.average = bt.ind.EMA(self.data.close, period=20)
+
+    def next(self):
+        order = {"exectype": bt.Order.Limit, "price": self.average[0], "valid": self.now}
+        if not self.position.size:
+            self.buy(size=500 / self.average[0], **order)
+        else:
+            self.close()
+
+
+class BuysWhatHasEnded(Strategy):
+    """Holds the first symbol once the data of another one have ended."""
+
+    def next(self):
+        ended = any(data.ended for data in self.datas)
+        self.order_target_weights({self.datas[0]: 0.9 if ended else 0.1})
+
+
 class Remembers(EveryBar):
     seen: ClassVar = []  # the next run finds it filled
 
@@ -225,10 +275,12 @@ class Never(Strategy):
 
 
 class ReadsEightBarsAhead(EveryBar):
-    last = None
+    """On its first bars only."""
+
+    bars = 0
 
     def size(self):
-        if self.now < self.last:
+        if len(self.data) <= FIRST + self.bars:
             self.data._values[self.data._row + 8]
         return 1
 
@@ -242,13 +294,55 @@ class FearsHighPrices(EveryBar):
         return 1
 
 
-def proved(strategy, frames, *, source=None, first=FIRST, **more):
+class Splits(EveryBar):
+    def size(self):
+        return len(self.datas)
+
+
+class Divides(EveryBar):
+    def size(self):
+        return 1 / 0
+
+
+_trials: Trials | None = None
+
+
+def trials() -> Trials:
+    """One process for all the tests of a session; it ends with this one."""
+    global _trials
+    if _trials is None:
+        _trials = Trials()
+    return _trials
+
+
+def loaded(strategy, params=None, **attributes) -> Loaded:
+    """A strategy as a run has it, from a file of its own that derives it from a class here."""
+    if isinstance(strategy, Path):
+        path = strategy
+    else:
+        path = Path(tempfile.mkdtemp()) / f"{strategy.__name__.lower()}.py"
+        path.write_text(
+            f"from {strategy.__module__} import {strategy.__name__} as Base\n"
+            f"class {strategy.__name__}(Base):\n    __doc__ = Base.__doc__\n"
+            + "".join(f"    {name} = {value!r}\n" for name, value in attributes.items())
+        )
+    cls = load_strategy(path)
+    params = typed_params(cls, params or {})
+    return Loaded(name=cls.__name__, path=path, cls=cls, params=params)
+
+
+def proved(strategy, frames, *, source=None, first=FIRST, params=None, **more) -> Proof:
     times = next(iter(frames.values())).index
-    options = {
-        "params": {}, "account": FREE, "start": times[first], "end": times[-1],
-        "source": source or NoSource(), "sampling": SAMPLING, "cuts": 3,
+    attributes = more.pop("attributes", {})
+    market = {"account": FREE, "start": times[first], "end": times[-1]}
+    market |= {
+        name: more.pop(name) for name in ("account", "start", "end", "opens") if name in more
+    }
+    options: dict[str, Any] = {
+        "source": source or NoSource(), "sampling": SAMPLING, "cuts": 3, "trials": trials(),
     } | more  # fmt: skip
-    return prove(strategy, frames, **options)
+    strategy = loaded(strategy, params, **attributes)
+    return prove(strategy, Market(frames=frames, **market), **options)
 
 
 def first(proof):

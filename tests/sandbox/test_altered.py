@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.altered import ALTERATIONS, BARS_AFTER_CUT, altered_future
+from sandbox.altered import ALTERATIONS, BARS_AFTER_CUT, altered_future, altered_market
+from sandbox.feed import times_ns
 from tests.conftest import make_market
 
 BARS = 130
@@ -72,3 +73,34 @@ def test_in_the_fourth_way_who_has_a_bar_at_the_cut_has_none_after_it(frames):
     assert altered["A"].index[-1] == times[110]
     assert list(altered["B"].index[-5:]) == list(times[111:116])  # its end would show at the cut
     assert list(altered["C"].index) == list(times[111:116])
+
+
+def test_openings_of_kept_bars_stay_and_moved_bars_keep_their_length(frames):
+    times = frames["A"].index
+    gap = dict(frames, C=frames["C"].drop(times[111:118]))  # its next bars are brought forward
+    hours = {"A": 24.0, "B": 6.5, "C": 30.0}
+    opens = {s: times_ns(f) - int(hours[s] * 3600e9) for s, f in gap.items()}
+    for way in ALTERATIONS:
+        altered, altered_opens = altered_market(gap, opens, times[110], way)
+        for symbol, frame in altered.items():
+            closes, known = times_ns(frame), frame.index.searchsorted(times[110], side="right")
+            found = altered_opens[symbol]
+            assert found.dtype == np.int64
+            assert len(found) == len(frame)
+            assert (found[:known] == opens[symbol][:known]).all()
+            length = (closes - found) / 3600e9
+            moved = ~frame.index.isin(gap[symbol].index)
+            assert (length[~moved] == hours[symbol]).all()
+            assert (length[moved] <= hours[symbol]).all()
+            assert (found[1:] >= closes[:-1])[moved[1:]].all()
+            assert (found < closes).all()
+    assert altered_market(gap, None, times[110], ALTERATIONS[0])[1] is None
+
+
+def test_moved_bars_never_open_before_the_bar_before_them_has_closed(frames):
+    times = frames["A"].index
+    late = {"A": frames["A"], "B": frames["B"].drop(times[111:125])}
+    opens = {s: times_ns(f) - int(100 * 3600e9) for s, f in late.items()}  # longer than a weekend
+    altered, found = altered_market(late, opens, times[110], ALTERATIONS[0])
+    closes = times_ns(altered["B"])
+    assert list(found["B"][111:]) == list(closes[110:-1])

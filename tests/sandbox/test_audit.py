@@ -144,6 +144,11 @@ def broker_of_its_own_class(s):
     s.buy(size=1)
 
 
+def moves_the_bars(s):
+    s.data._row += 1
+    s.buy(size=5)
+
+
 def borrows(s):
     s.broker.cash += 1e6
     s.buy(size=40)
@@ -154,7 +159,7 @@ BENT = [
     sells_shares_from_nowhere, another_ledger, edited_fill, edited_fill_in_place, no_fill,
     edited_rows, edited_gross, edited_weights, rows_left_out, dear_close, cheap_candles,
     ends_early, later_order, price_of_its_own, broker_of_its_own_class,
-    borrows,
+    borrows, moves_the_bars,
 ]  # fmt: skip
 
 
@@ -169,6 +174,16 @@ def test_the_message_says_what_does_not_add_up():
     with pytest.raises(StrategyError) as told:
         runs(more_cash)
     assert str(told.value).startswith("test: the books do not add up: cash at 2023-01-04 21:00 is ")
+
+
+def test_a_broker_that_is_asked_twice_fills_nothing_in_a_bar_that_was_seen():
+    def asks(s):
+        s.buy(size=5, exectype=bt.Order.Limit, price=s.data.low[0])
+        s.broker.next()
+
+    book = runs(asks)
+    decided = book.decisions["time"].iloc[-1]
+    assert not (book.trades["time"] == decided).any()
 
 
 def test_cash_that_is_put_back_is_found():

@@ -9,22 +9,36 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.altered import ALTERATIONS, altered_future
+from sandbox.broker import Account
+from sandbox.costs import CostModel
 from sandbox.errors import ConfigError, StrategyError, WindowError
-from sandbox.lookahead import CUTS, cut_times, history_amounts
+from sandbox.feed import times_ns
+from sandbox.lookahead import CUTS, Proof, cut_times, history_amounts
+from sandbox.lookahead_cli import lines
 from sandbox.naive import NaiveSource
-from sandbox.rerun import Decision, Outcome, Trial
+from sandbox.portfolios import Market
+from sandbox.rerun import (
+    HISTORY_ROUNDING,
+    Decision,
+    Outcome,
+    Rerun,
+    first_difference,
+    largest_difference,
+)
 from sandbox.signal import KronosSource
-from sandbox.strategy_file import load_strategy
-from tests.conftest import FREE, make_checkpoint, make_frame, make_market
+from sandbox.windows import Sampling
+from tests.conftest import FREE, make_checkpoint, make_frame, make_market, make_run
 from tests.sandbox.lookahead_cases import (
     BARS,
     FIRST,
     SAMPLING,
     AboveLongAverage,
     BarSource,
+    BidsAtAnAverage,
     BuysEverySeventhBar,
     BuysOnTheLastBar,
-    EveryBar,
+    BuysWhatHasEnded,
+    Divides,
     FearsHighPrices,
     FlipsCoins,
     FollowsForecast,
@@ -41,12 +55,17 @@ from tests.sandbox.lookahead_cases import (
     Remembers,
     SellsWhatWillEnd,
     ShortAverage,
+    Splits,
+    StopsBehindTheRange,
     WaitsForPrices,
     first,
+    loaded,
     make_jumps,
     proved,
+    trials,
 )  # fmt: skip
 
+FRACTIONS = CostModel(lot_size=1e-6)
 STRATEGIES = Path(__file__).parents[2] / "strategies"
 
 
@@ -58,6 +77,16 @@ def frames():
 @pytest.fixture(scope="module")
 def jumps():
     return make_jumps()
+
+
+def outcomes(frames, *others, start):
+    """What momentum decides on each of some markets."""
+    rerun = Rerun(trials=trials(), loaded=loaded(Momentum), source=NoSource(), sampling=SAMPLING)
+    markets = [
+        Market(frames=each, account=FREE, start=start, end=max(f.index[-1] for f in each.values()))
+        for each in (frames, *others)
+    ]
+    return rerun.all(markets)
 
 
 # Honest ones
@@ -80,7 +109,7 @@ def test_the_shipped_strategies_are_clean(name, signal):
     frames["E"] = frames["E"].drop(frames["E"].index[113])  # lacks a bar
     source = KronosSource(make_checkpoint(), store=None) if signal == "kronos" else None
     proof = proved(
-        load_strategy(STRATEGIES / f"{name}.py"),
+        STRATEGIES / f"{name}.py",
         frames,
         source=source or NaiveSource(signal),
     )
@@ -123,10 +152,6 @@ def test_what_is_honest_in_an_unequal_market_is_clean():
 
 
 def test_the_number_of_symbols_may_be_known(frames):
-    class Splits(EveryBar):
-        def size(self):
-            return len(self.datas)
-
     late = dict(frames, C=frames["C"].iloc[120:])
     assert proved(Splits, late).clean
 
@@ -136,9 +161,7 @@ def test_the_number_of_symbols_may_be_known(frames):
 def test_no_cut_changes_an_honest_strategy(seed, cut, way):
     frames = make_market("ABC", 80, seed)
     times = frames["A"].index
-    trial = Trial(Momentum, {}, FREE, times[30], NoSource(), SAMPLING)
-    rerun = trial.run(altered_future(frames, times[cut], way))
-    base = trial.run(frames)
+    base, rerun = outcomes(frames, altered_future(frames, times[cut], way), start=times[30])
     assert base.error is None and rerun.error is None
     assert base.until(times[cut]) == rerun.until(times[cut])
 
@@ -212,8 +235,79 @@ def test_an_average_that_remembers_its_start_is_caught():
     assert [d.check for d in proof.differences] == ["history"]
 
 
+@pytest.mark.parametrize("strategy", [StopsBehindTheRange, BidsAtAnAverage])
+def test_rounding_of_an_average_is_no_dependence_on_the_start(strategy):
+    frames = make_market("A", 430)
+    proof = proved(strategy, frames, first=400, cuts=1, account=Account(cash=1e5, costs=FRACTIONS))
+    assert proof.clean, proof.differences
+    assert len(proof.history_bars) == 2
+    assert 0 < proof.history_apart < 1e-6
+
+
+def test_the_largest_difference_between_histories_is_told():
+    times = make_market("A", 2)["A"].index
+    proof = Proof(decisions=5, futures=12, history_bars=(390, 400), history_apart=4.4e-11)
+    assert lines("stops", proof, *times) == [
+        "stops: clean. 5 decisions compared on 12 altered futures and 2 amounts of history, where "
+        "sizes and prices differ by rounding, 4e-11 at most."
+    ]
+
+
+def test_between_histories_only_rounding_is_allowed():
+    time = pd.Timestamp("2023-01-02", tz="UTC")
+    stop = Decision(time, "A", "sell", 12.0, "stop", 101.5)
+    near = stop._replace(price=101.5 * (1 + 9e-7), size=12 * (1 - 9e-7))
+    assert first_difference([stop], [near]) is not None
+    assert first_difference([stop], [near], HISTORY_ROUNDING) is None
+    assert largest_difference([stop], [near]) == pytest.approx(9e-7, rel=1e-3)
+    market = stop._replace(kind="market", price=None)
+    for other in (
+        stop._replace(price=101.5 * (1 + 2e-6)), stop._replace(size=13.0), market,
+        stop._replace(side="buy"), stop._replace(symbol="B"), stop._replace(kind="limit"),
+        stop._replace(time=time + pd.Timedelta(days=1)),
+    ):  # fmt: skip
+        assert first_difference([stop], [other], HISTORY_ROUNDING) is not None
+    assert first_difference([stop], [], HISTORY_ROUNDING) is not None
+    assert first_difference([stop, market], [market, stop], HISTORY_ROUNDING) is not None
+
+
+def test_a_forecast_has_its_lookback_however_little_history_is_given(frames):
+    wide = Sampling(lookback=90, horizon=3, samples=4)
+    proof = proved(FollowsForecast, frames, source=NaiveSource("momentum"), sampling=wide, cuts=1)
+    assert proof.history_bars == (75,)  # fewer than the lookback
+    assert proof.clean, proof.differences
+
+
+# The candles are those of a run
+
+
+def test_the_candles_are_those_of_a_run_and_go_on_after_its_end():
+    frames = make_market("AB", 140)
+    times = frames["A"].index
+    frames["B"] = frames["B"].drop(times[115:135])  # pauses over the end of the run
+    window = {"start": times[FIRST], "end": times[129]}
+    book = make_run(frames, BuysWhatHasEnded, **window)
+    proof = proved(BuysWhatHasEnded, frames, **window)
+    assert proof.decisions == len(book.decisions)
+    assert proof.clean, proof.differences
+    at_end = {symbol: frame.loc[: times[129]] for symbol, frame in frames.items()}
+    assert len(make_run(at_end, BuysWhatHasEnded, **window).decisions) != len(book.decisions)
+
+
+def test_what_comes_after_the_end_of_the_run_is_altered_too():
+    frames = make_market("AB", 140)
+    times = frames["A"].index
+    seen = proved(SellsWhatWillEnd, dict(frames, B=frames["B"].iloc[:129]), end=times[129], cuts=1)
+    assert not seen.clean
+
+
+def test_openings_go_with_their_bars(frames):
+    hours = {"A": 24, "B": 6.5, "C": 1}
+    opens = {s: times_ns(f) - int(hours[s] * 3600e9) for s, f in frames.items()}
+    assert proved(Momentum, frames, opens=opens).clean
+
+
 def test_what_a_run_leaves_behind_is_caught(frames):
-    Remembers.seen.clear()
     proof = proved(Remembers, frames)
     found = first(proof)
     assert (found.check, found.bar) == ("repeat", frames["A"].index[FIRST])
@@ -222,8 +316,8 @@ def test_what_a_run_leaves_behind_is_caught(frames):
 
 
 def test_a_strategy_that_stops_for_want_of_a_future_is_caught(frames):
-    ReadsEightBarsAhead.last = frames["A"].index[110]
-    found = first(proved(ReadsEightBarsAhead, frames, cuts=1))
+    bars = {"bars": 10}
+    found = first(proved(ReadsEightBarsAhead, frames, cuts=1, attributes=bars))
     assert found.cut == found.bar == frames["A"].index[FIRST]
     assert found.as_run == ("buy 1 A at market",)
     assert found.when_varied[0].startswith("stopped with IndexError: index ")
@@ -243,14 +337,14 @@ def test_one_bar_has_no_future(frames):
 
 
 def test_a_stop_past_the_cut_is_no_finding(frames):
-    FearsHighPrices.most = frames["A"]["close"].iloc[FIRST:].max()
+    most = {"most": float(frames["A"]["close"].iloc[FIRST:].max())}
     with pytest.raises(StrategyError, match=r"stopped at .* on candles altered .* too high"):
-        proved(FearsHighPrices, frames, cuts=1)
+        proved(FearsHighPrices, frames, cuts=1, attributes=most)
 
 
 def test_an_error_of_the_run_itself_is_told(frames):
     with pytest.raises(ZeroDivisionError):
-        proved(type("Bad", (EveryBar,), {"size": lambda self: 1 / 0}), frames)
+        proved(Divides, frames)
 
     class Broken(NoSource):
         def book(self, *_):
@@ -301,10 +395,9 @@ def test_amounts_of_history(bars_before, given, amounts):
 
 def test_a_rerun_does_differ_after_the_cut(frames):
     times = frames["A"].index
-    trial = Trial(Momentum, {}, FREE, times[FIRST], NoSource(), SAMPLING)
-    base = trial.run(frames)
+    ways = [altered_future(frames, times[110], way) for way in ALTERATIONS[:2]]
+    base, *reruns = outcomes(frames, *ways, start=times[FIRST])
     assert base.error is None
-    for way in ALTERATIONS[:2]:
-        rerun = trial.run(altered_future(frames, times[110], way))
+    for rerun in reruns:
         assert rerun.until(times[110]) == base.until(times[110])
         assert rerun.until(times[113]) != base.until(times[113])

@@ -108,3 +108,26 @@ def test_the_command_fails_where_nothing_is_proved(tmp_path, capsys):
 def test_a_wrong_command_is_one_line(capsys, options, message):
     assert main(options) == 2
     assert capsys.readouterr().err.strip().endswith(f"error: {message}")
+
+
+def test_a_usage_error_is_as_short_as_a_run_s(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["topk.py", "--cut", "nonsense", "--no-such-option"])
+    assert stopped.value.code == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == 2
+    assert shown[0] == (
+        "usage: python -m sandbox.lookahead STRATEGY.py [STRATEGY.py ...] [options]; --help lists "
+        "them"
+    )
+
+
+def test_an_error_of_a_strategy_s_own_says_where(tmp_path, capsys):
+    (tmp_path / "bad.py").write_text(
+        "from sandbox import Strategy\nclass Bad(Strategy):\n    def next(self): 1 / 0\n"
+    )
+    assert main([str(tmp_path / "bad.py"), *SHORT]) == 1
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == 1
+    assert shown[0].startswith("error: bad: ZeroDivisionError: division by zero (")
+    assert "bad.py:3" in shown[0]
