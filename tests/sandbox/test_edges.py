@@ -10,6 +10,7 @@ import pytest
 from sandbox import Strategy
 from sandbox.errors import ConfigError
 from sandbox.ledger import EQUITY_COLUMNS, Ledger
+from sandbox.naive import naive_closes
 from sandbox.strategy import check_params
 from sandbox.windows import Sampling, Windows
 from tests.sandbox.acting import account, acting, buy, days_of, sell
@@ -125,3 +126,10 @@ def test_a_parameter_beside_its_bounds_names_them(wrong, needed):
 def test_books_without_a_close_are_an_empty_table():
     equity = Ledger("none", 1.0).equity()
     assert (len(equity), tuple(equity)) == (0, EQUITY_COLUMNS)
+
+
+def test_reversal_over_more_bars_than_there_are_looks_at_the_first(candles):
+    frame = flat(candles, 100, 101, 102, 103)
+    sampling = Sampling(lookback=4, horizon=6, samples=8)
+    closes = naive_closes("reversal", Windows.of({"A": frame}, sampling, frame.index), sampling)
+    assert closes[0, :, -1].mean() / 103 == pytest.approx(1 - 0.03)
