@@ -218,7 +218,7 @@ def test_no_price_is_beyond_its_limit_by_as_much_as_a_rounding(buying):
     """Slippage takes all the room there is, and reference * (1 + room) may round past the limit."""
     model = CostModel(slippage_bps=9_000.0)
     generator = np.random.default_rng(0)
-    lower, upper = generator.uniform(0.6, 0.8, 1_000), generator.uniform(0.8, 1.0, 1_000)
+    lower, upper = generator.uniform(0.6, 1.0, 1_000), generator.uniform(1.0, 1.1, 1_000)
     for reference, limit in zip(*((lower, upper) if buying else (upper, lower)), strict=True):
         terms = (to_buy if buying else to_sell)(float(reference), float(limit))
         price = model.quote(1.0, terms).price

@@ -1,10 +1,17 @@
 """Edges at which a comparison, a cap or a kind of order decides, and one step beside them."""
 
+import math
+
 import backtrader as bt
 import numpy as np
 import pandas as pd
 import pytest
 
+from sandbox import Strategy
+from sandbox.errors import ConfigError
+from sandbox.ledger import EQUITY_COLUMNS, Ledger
+from sandbox.naive import naive_closes
+from sandbox.strategy import check_params
 from sandbox.windows import Sampling, Windows
 from tests.sandbox.acting import account, acting, buy, days_of, sell
 
@@ -86,3 +93,43 @@ def test_a_symbol_with_gaps_goes_on_as_its_own_bars_do(first):
         windows.symbols, windows.asof_ns, windows.future_ns, strict=True
     ):
         assert np.diff([asof_ns, *future_ns]).tolist() == [spacing[symbol]] * 3
+
+
+class Bounded(Strategy):
+    """Parameters with bounds that are allowed themselves."""
+
+    params = (("share", 0.5), ("names", 2))
+    allowed = (("share", (0.0, 1.0)), ("names", (1, math.inf)))
+
+
+@pytest.mark.parametrize(("share", "names"), [(0.0, 1), (1.0, 10**9)])
+def test_the_bounds_of_a_parameter_are_allowed(share, names):
+    check_params(Bounded, {"rebalance": "week", "share": share, "names": names})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "needed"),
+    [
+        ({"share": 1.01}, "share=1.01 of Bounded: from 0 to 1"),
+        ({"share": -0.01}, "share=-0.01 of Bounded: from 0 to 1"),
+        ({"names": 0}, "names=0 of Bounded: at least 1"),
+        ({"rebalance": "zzz"}, "rebalance=zzz of Bounded: one of bar, day, week, month is needed"),
+    ],
+)
+def test_a_parameter_beside_its_bounds_names_them(wrong, needed):
+    params = {"rebalance": "week", "share": 0.5, "names": 2} | wrong
+    with pytest.raises(ConfigError) as refused:
+        check_params(Bounded, params)
+    assert str(refused.value) == needed
+
+
+def test_books_without_a_close_are_an_empty_table():
+    equity = Ledger("none", 1.0).equity()
+    assert (len(equity), tuple(equity)) == (0, EQUITY_COLUMNS)
+
+
+def test_reversal_over_more_bars_than_there_are_looks_at_the_first(candles):
+    frame = flat(candles, 100, 101, 102, 103)
+    sampling = Sampling(lookback=4, horizon=6, samples=8)
+    closes = naive_closes("reversal", Windows.of({"A": frame}, sampling, frame.index), sampling)
+    assert closes[0, :, -1].mean() / 103 == pytest.approx(1 - 0.03)

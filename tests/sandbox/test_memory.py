@@ -148,6 +148,14 @@ def test_a_naive_signal_s_cache_counts(market, monkeypatch):
         NaiveSource("momentum").book(frames, sampling, frames["A"].index)
 
 
+def test_what_a_naive_signal_never_keeps_does_not_count(market, monkeypatch):
+    """It keeps two blocks of 128 windows of a symbol, however many there are."""
+    sampling = Sampling(lookback=10, horizon=100, samples=1_000)
+    frames = market(("A",), bars=400)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * 128 * 4 * 1_000 * 100)
+    assert len(NaiveSource("momentum").book(frames, sampling, frames["A"].index)) == 391
+
+
 @pytest.mark.usefixtures("fake_model")
 def test_a_run_says_so_in_one_line(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
