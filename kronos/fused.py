@@ -174,13 +174,18 @@ class LayerCache:
         scores = flat @ self.prefix_k.transpose(-1, -2)  # [b, H, S·T (padded), W]
         if not filled:
             return (scores.softmax(-1) @ self.prefix_v)[:, :, :rows].reshape(q.shape)
-        own = q @ self.own_k[:, :, at, :filled].transpose(-1, -2)  # [b, H, S, T, filled]
+        # Reshaped before they are transposed: a copy of part of them would be laid out otherwise.
+        own_k, own_v = (
+            y[:, :, at, :filled].reshape(-1, filled, d) for y in (self.own_k, self.own_v)
+        )
+        own = torch.bmm(q.reshape(-1, t, d), own_k.transpose(1, 2))  # [b·H·S, T, filled]
         own = own.add_(mask) if mask is not None else own
         own = own.view(b, h, rows, filled)
         own = F.pad(own, (0, 0, 0, missing)) if missing else own
         p = torch.cat((scores, own), -1).softmax(-1)
-        out = (p[..., :width] @ self.prefix_v)[:, :, :rows].reshape(q.shape)
-        return out.add_(p[:, :, :rows, width:].unflatten(2, (s, t)) @ self.own_v[:, :, at, :filled])
+        out = (p[..., :width] @ self.prefix_v)[:, :, :rows].reshape(-1, t, d)
+        weights = p[:, :, :rows, width:].reshape(-1, t, filled)
+        return out.add_(torch.bmm(weights, own_v)).view(q.shape)
 
 
 def rotations(inv_freq: Tensor, length: int) -> Tensor:
@@ -353,9 +358,9 @@ class FusedTokenizer:
 
         self.encoder, self.decoder = fuse(tokenizer.encoder), fuse(tokenizer.decoder)
         self.d = tokenizer.embed.out_features
-        block = next(iter(tokenizer.encoder), None) or next(iter(tokenizer.decoder), None)
-        has_rotary = isinstance(block, TransformerBlock)
-        self._inv_freq = block.self_attn.rotary.inv_freq.clone() if has_rotary else None
+        blocks = (*tokenizer.encoder, *tokenizer.decoder)
+        turned = [b.self_attn.rotary.inv_freq for b in blocks if isinstance(b, TransformerBlock)]
+        self._inv_freq = turned[0].clone() if turned else None
         self.max_length, self._cis = 0, torch.empty(0)
         self.grow(max_length)
 

@@ -9,7 +9,7 @@ setting that a fresh module of the same sizes does not have, dropout that is swi
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,12 +34,19 @@ OWN_CLASSES = [
     for cls in vars(module).values()
     if isinstance(cls, type) and cls.__module__ == module.__name__ and issubclass(cls, nn.Module)
 ]
-METHODS = {
-    **{(cls, name): made for cls in OWN_CLASSES for name, made in vars(cls).items()
-       if callable(made) or isinstance(made, property)},
-    **{(cls, "forward"): vars(cls)["forward"] for cls in (nn.Linear, nn.Embedding, nn.Dropout)},
-    (nn.Module, "__call__"): vars(nn.Module)["__call__"],
-}  # fmt: skip
+METHODS: dict[tuple[type, str], object] = {
+    (cls, name): value
+    for cls in OWN_CLASSES
+    for name, value in vars(cls).items()
+    if callable(value) or isinstance(value, property)
+}
+METHODS |= {(cls, "forward"): vars(cls)["forward"] for cls in (nn.Linear, nn.Embedding, nn.Dropout)}
+METHODS[nn.Module, "__call__"] = vars(nn.Module)["__call__"]
+ROOTS: dict[str, Callable[..., nn.Module]] = {
+    "Kronos": Kronos,
+    "KronosTokenizer": KronosTokenizer,
+}
+Sizes = tuple[tuple[str, float], ...]  # names and values of a constructor's arguments
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,8 @@ def departures(net: nn.Module, coder: nn.Module) -> list[str]:
     """What keeps a model and its tokenizer from being plain, in words; empty where they are."""
     found = [
         f"{cls.__name__}.{name} was replaced"
-        for (cls, name), made in METHODS.items()
-        if vars(cls).get(name) is not made
+        for (cls, name), value in METHODS.items()
+        if vars(cls).get(name) is not value
     ]
     if nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks:
         found.append("a global forward hook is registered")
@@ -71,7 +78,7 @@ def _of_root(root: nn.Module, kind: type, name: str) -> list[str]:
         return [_of_another_class(name, root, kind)]
     try:
         sizes = _sizes(root)
-        fresh = _fresh(kind, sizes)
+        fresh = _fresh(kind.__name__, sizes)
     except (AttributeError, TypeError, ValueError, ConfigError):
         return [f"{name} has no sizes that a {kind.__name__} can be made of"]
     found = list(_compare(root, fresh, "", name))
@@ -81,32 +88,34 @@ def _of_root(root: nn.Module, kind: type, name: str) -> list[str]:
 
 
 def _of_another_class(here: str, module: nn.Module, wanted: type) -> str:
-    names = type(module).__name__, wanted.__name__
-    if names[0] == names[1]:
-        names = (f"{cls.__module__}.{cls.__name__}" for cls in (type(module), wanted))
-    return "{} is a {}, not a {}".format(here, *names)
+    same = type(module).__name__ == wanted.__name__
+    got, want = (
+        f"{cls.__module__}.{cls.__name__}" if same else cls.__name__
+        for cls in (type(module), wanted)
+    )
+    return f"{here} is a {got}, not a {want}"
 
 
-def _sizes(root: nn.Module) -> tuple[int, ...]:
+def _sizes(root: nn.Module) -> Sizes:
+    """Arguments that make a module of the same sizes; the others change no structure."""
+    none = dict.fromkeys(("ffn_dropout_p", "attn_dropout_p", "resid_dropout_p"), 0.0)
     if isinstance(root, Kronos):
-        names = "s1_bits s2_bits n_layers d_model n_heads ff_dim learn_te"
-        return tuple(getattr(root, name) for name in names.split())
-    names = "d_in d_model n_heads ff_dim enc_layers dec_layers s1_bits s2_bits"
-    group = root.get_buffer("tokenizer.bsq.group_basis").numel()
-    return (*(getattr(root, name) for name in names.split()), group)
+        names = ["s1_bits", "s2_bits", "n_layers", "d_model", "n_heads", "ff_dim", "learn_te"]
+        given = {name: getattr(root, name) for name in names} | {"token_dropout_p": 0.0}
+    else:
+        names = ["d_in", "d_model", "n_heads", "ff_dim", "s1_bits", "s2_bits"]
+        given = {name: getattr(root, name) for name in names}
+        given |= {f"n_{name}": getattr(root, name) for name in ("enc_layers", "dec_layers")}
+        given |= dict.fromkeys(("beta", "gamma0", "gamma", "zeta"), 0.0)
+        given["group_size"] = root.get_buffer("tokenizer.bsq.group_basis").numel()
+    return tuple((given | none).items())
 
 
 @functools.lru_cache(maxsize=8)
-def _fresh(kind: type, sizes: tuple[int, ...]) -> dict[str, Part]:
+def _fresh(kind: str, sizes: Sizes) -> dict[str, Part]:
     """The parts of a new module of these sizes, by name."""
     with torch.device("meta"):
-        if kind is Kronos:
-            *counts, learn_te = sizes
-            root: nn.Module = Kronos(*counts, 0.0, 0.0, 0.0, 0.0, bool(learn_te))
-        else:
-            *first, s1_bits, s2_bits, group = sizes
-            losses = 0.0, 0.0, 0.0, 0.0
-            root = KronosTokenizer(*first, 0.0, 0.0, 0.0, s1_bits, s2_bits, *losses, group)
+        root = ROOTS[kind](**dict(sizes))
     return {name: _part(module) for name, module in root.named_modules()}
 
 
@@ -172,8 +181,9 @@ def _noisy(module: nn.Module) -> bool:
         return False
     if isinstance(module, nn.Dropout):
         return module.p > 0
-    attention = isinstance(module, layers.Attention)
-    return isinstance(module, layers.CrossAttention) or (attention and module.attn_dropout_p > 0)
+    if isinstance(module, layers.Attention) and module.attn_dropout_p > 0:
+        return True
+    return isinstance(module, layers.CrossAttention)
 
 
 def _one_rotation(root: nn.Module) -> bool:

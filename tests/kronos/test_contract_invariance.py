@@ -99,9 +99,9 @@ def test_paths_of_few_samples_are_the_first_of_more(
     """To the bit; (62, 6) slides the window, and so does (20, 4) or more for the small models."""
     predictor = PREDICTORS[sizes](dtype)
     x, before, after = series(2, length, horizon)
-    many = predictor.sample_paths(x, before, after, [1, 2], sample_count=40)
-    assert len(np.unique(many[0, :, -1, 3])) > 10
-    for few in (1, 2, 3, 4, 5, 7, 12, 33):
+    many = predictor.sample_paths(x, before, after, [1, 2], sample_count=34)
+    assert length == 1 or len(np.unique(many[0, :, -1, 3])) > 10
+    for few in (1, 2, 3, 7, 33):
         got = predictor.sample_paths(x, before, after, [1, 2], sample_count=few)
         np.testing.assert_array_equal(got, many[:, :few], err_msg=f"S={few}")
 
