@@ -196,7 +196,10 @@ class Sampler:
         self, s1: Tensor, s2: Tensor, stamps: np.ndarray, u: np.ndarray, how: Sampling
     ) -> tuple[Tensor, Tensor]:
         """History ids `[b, L]` → sampled ids `[R, P]` each."""
-        b, horizon, samples, _ = u.shape
+        b, horizon, wanted, _ = u.shape
+        if b == 1:  # its rows are filled up to whole quanta anyway: with samples it costs less
+            u = np.pad(u, ((0, 0), (0, 0), (0, -wanted % self.quantum), (0, 0)))
+        samples = u.shape[2]
         at = torch.from_numpy(stamps).to(self.device)
         # [b, P, S, 2] → [P, 2, R]
         draws = torch.from_numpy(np.ascontiguousarray(u.transpose(1, 3, 0, 2))).to(self.device)
@@ -211,4 +214,5 @@ class Sampler:
             else:
                 tile.new_s1.append(id1)
                 tile.new_s2.append(id2)
-        return torch.stack(tile.new_s1, 1), torch.stack(tile.new_s2, 1)
+        rows = b * wanted
+        return torch.stack(tile.new_s1, 1)[:rows], torch.stack(tile.new_s2, 1)[:rows]
