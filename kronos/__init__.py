@@ -12,6 +12,7 @@ from kronos.errors import (
     InputError,
     KronosError,
     TrainingError,
+    UncachedWarning,
     UnknownModelError,
 )
 from kronos.forecast import COLUMNS, Forecast
@@ -19,6 +20,12 @@ from kronos.hub import Checkpoint, find, load
 from kronos.prepare import time_stamps
 
 if TYPE_CHECKING:
+    from kronos.compat import (
+        auto_regressive_inference,
+        calc_time_stamps,
+        sample_from_logits,
+        top_k_top_p_filtering,
+    )
     from kronos.model import Kronos
     from kronos.predictor import KronosPredictor
     from kronos.tokenizer import KronosTokenizer
@@ -27,6 +34,10 @@ _NEEDS_TORCH = {  # name -> module; a run whose forecasts are all stored imports
     "Kronos": "kronos.model",
     "KronosPredictor": "kronos.predictor",
     "KronosTokenizer": "kronos.tokenizer",
+    "auto_regressive_inference": "kronos.compat",
+    "calc_time_stamps": "kronos.compat",
+    "sample_from_logits": "kronos.compat",
+    "top_k_top_p_filtering": "kronos.compat",
 }
 
 __all__ = [
@@ -41,11 +52,16 @@ __all__ = [
     "KronosPredictor",
     "KronosTokenizer",
     "TrainingError",
+    "UncachedWarning",
     "UnknownModelError",
+    "auto_regressive_inference",
+    "calc_time_stamps",
     "find",
     "load",
+    "sample_from_logits",
     "series_key",
     "time_stamps",
+    "top_k_top_p_filtering",
 ]
 
 

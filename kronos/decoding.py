@@ -64,25 +64,19 @@ class TileDecoder:
         """Run the histories, the last `max_context` bars of each."""
         width = min(self.length, self.model.max_context)
         capacity = max(0, min(self.horizon - 1, self.model.max_context - width))
-        like = self.time
         self.filled = 0
         self.cached = [
-            LayerCache(self.b, self.samples, blk.n_heads, width, capacity, blk.head_dim, like)
-            for blk in self.model.blocks
+            self._cache(blk.n_heads, blk.head_dim, width, capacity) for blk in self.model.blocks
         ]
-        self.cross = LayerCache(
-            self.b,
-            self.samples,
-            self.model.cross_heads,
-            width,
-            capacity,
-            self.model.cross_dim,
-            like,
-        )
+        self.cross = self._cache(self.model.cross_heads, self.model.cross_dim, width, capacity)
         time = self.time[:, self.length - width : self.length]
         states = self._run(self.s1[:, -width:], self.s2[:, -width:], time, self.cached, self.cross)
         self.width = width
         self.states = self._spread(states)
+
+    def _cache(self, heads: int, head_dim: int, width: int, capacity: int) -> LayerCache:
+        size = (self.b, self.samples, heads, width, capacity, head_dim)
+        return LayerCache(*size, self.time, self.quantum)
 
     def _spread(self, states: Tensor) -> Tensor:
         """`[b, d]` → `[R, d]` padded to whole quanta."""
@@ -155,10 +149,8 @@ class TileDecoder:
         width, steps = self.model.max_context, len(self.new_s1)
         if self.cached:
             self.cached = []  # stale from here on
-            like = self.time
-            self.cross = LayerCache(
-                self.rows, 1, self.model.cross_heads, width, 0, self.model.cross_dim, like
-            )
+            size = (self.rows, 1, self.model.cross_heads, width, 0, self.model.cross_dim)
+            self.cross = LayerCache(*size, self.time, quantum=1)  # one query a cache, always
 
         def window(old: Tensor, new: list[Tensor]) -> Tensor:
             whole = torch.cat((old.repeat_interleave(self.samples, 0), torch.stack(new, 1)), 1)
@@ -213,7 +205,8 @@ def _decoder_prefix(
     z = tokenizer.embed_codes(s1, s2, quantum)
     caches = []
     for i, block in enumerate(tokenizer.decoder):
-        cache = LayerCache(b, samples, block.n_heads, width, horizon, block.head_dim, z)
+        size = (b, samples, block.n_heads, width, horizon, block.head_dim)
+        cache = LayerCache(*size, z, quantum)
         last = i == len(tokenizer.decoder) - 1
         if width:
             z = prefill_block(

@@ -6,6 +6,8 @@ KronosError
 ├── TrainingError (ValueError)    a training or validation set that cannot be learned from
 └── CheckpointError (OSError)     weights that cannot be found, or that are not what was asked for
     └── UnknownModelError         a name that no checkpoint has
+
+and its one warning: UncachedWarning (UserWarning), a model that the fast sampler cannot serve.
 """
 
 from __future__ import annotations
@@ -33,3 +35,7 @@ class CheckpointError(KronosError, OSError):
 
 class UnknownModelError(CheckpointError):
     """A name that no checkpoint has."""
+
+
+class UncachedWarning(UserWarning):
+    """A model or tokenizer is not the plain one, so its forecasts are made without caches."""

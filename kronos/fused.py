@@ -16,11 +16,13 @@ Shapes: b series, S samples, R = b·S rows, W prefix bars, T new bars, H heads, 
 
 from __future__ import annotations
 
+from copy import copy, deepcopy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kronos.layers import Attention, TransformerBlock
+from kronos.layers import TransformerBlock
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
 
@@ -28,6 +30,12 @@ LEADING_PAD = 16  # elements: keeps weight rows off one another's cache sets
 BLOCK = 64  # output columns of a block where few rows are multiplied
 SCORE_ELEMENTS = 1 << 20  # attention scores of a series held at once, to stay in cache
 FEW_ROWS = 128  # up to here blocks of columns are faster than one whole product
+SMALLEST_PRODUCT = 400  # multiplications; torch takes another kernel for batches of smaller ones
+
+
+def frozen(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy that no later change of `weight` reaches."""
+    return weight.detach().to(dtype, copy=True)
 
 
 class Operand:
@@ -49,7 +57,7 @@ class Operand:
         self.blocks = None
         if out % BLOCK == 0 and weight.device.type == "cpu" and dtype == torch.float32:
             self.blocks = self.whole.unflatten(1, (-1, BLOCK)).transpose(0, 1).contiguous()
-        self.bias = weight.new_zeros(out, dtype=dtype) if bias is None else bias.to(dtype)
+        self.bias = weight.new_zeros(out, dtype=dtype) if bias is None else frozen(bias, dtype)
         self.out = out
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -89,11 +97,19 @@ def sample_group(heads: int, new_bars: int, keys: int) -> int:
     return max(1, SCORE_ELEMENTS // (heads * new_bars * keys))
 
 
+def attention_dtype(like: Tensor) -> torch.dtype:
+    """What attention over a cache runs in, for states such as `like`."""
+    return torch.float32 if like.device.type == "cpu" else like.dtype
+
+
 class LayerCache:
     """Keys and values of one layer: a prefix a series, and what each sample added.
 
-    prefix_k, prefix_v `[b, H, W, D]`; own_k, own_v `[b, H, S, capacity, D]`. With one sample a
-    series both are views of one buffer, so that a query meets all its keys in one product.
+    prefix_k, prefix_v `[b, H, W, D]`; own_k, own_v `[b, H, S, capacity, D]`. A sample's result does
+    not depend on S: its own keys are met in a product of their own, and the queries that share the
+    prefix are padded to whole quanta of rows, as in `pad_rows` (1: no padding, where their number
+    is always the same). On a CPU attention runs in fp32: which kernel narrow types take depends on
+    the whole batch there.
     """
 
     def __init__(
@@ -105,18 +121,15 @@ class LayerCache:
         capacity: int,
         head_dim: int,
         like: Tensor,
+        quantum: int,
     ) -> None:
-        def pair(*shape: int) -> tuple[Tensor, Tensor]:
-            return like.new_empty(shape), like.new_empty(shape)
+        self.quantum, self.dtype = quantum, attention_dtype(like)
 
-        self.whole: tuple[Tensor, Tensor] | None = None
-        if samples == 1:
-            k, v = self.whole = pair(b, heads, width + capacity, head_dim)
-            self.prefix_k, self.prefix_v = k[:, :, :width], v[:, :, :width]
-            self.own_k, self.own_v = k[:, :, None, width:], v[:, :, None, width:]
-        else:
-            self.prefix_k, self.prefix_v = pair(b, heads, width, head_dim)
-            self.own_k, self.own_v = pair(b, heads, samples, capacity, head_dim)
+        def pair(*shape: int) -> tuple[Tensor, Tensor]:
+            return like.new_empty(shape, dtype=self.dtype), like.new_empty(shape, dtype=self.dtype)
+
+        self.prefix_k, self.prefix_v = pair(b, heads, width, head_dim)
+        self.own_k, self.own_v = pair(b, heads, samples, capacity, head_dim)
 
     def append(self, k: Tensor, v: Tensor, filled: int) -> None:
         """Write new bars' keys and values, `[b, S, T, H, D]` each, behind the `filled` ones."""
@@ -129,44 +142,54 @@ class LayerCache:
         `filled` own bars; `mask [T, filled]` is added to the own scores. Gives `[rows, d]`, rows
         beyond b·S·T zero."""
         b, s, t, h, d = q.shape
-        flat = q.permute(0, 3, 1, 2, 4).reshape(b, h, s * t, d)
-        if self.whole is not None and mask is None:
-            k, v = (y[:, :, : self.prefix_k.shape[2] + filled] for y in self.whole)
-            out = (flat @ k.transpose(-1, -2)).softmax(-1) @ v
-        elif filled:
-            some = sample_group(h, t, self.prefix_k.shape[2] + filled)
-            queries = flat.view(b, h, s, t, d).split(some, 2)
-            starts = range(0, s, some)
-            parts = [
-                self._attend_both(part, slice(i, i + some), filled, mask)
-                for i, part in zip(starts, queries, strict=True)
-            ]
-            out = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
-        else:
-            out = (flat @ self.prefix_k.transpose(-1, -2)).softmax(-1) @ self.prefix_v
-        out = out.view(b, h, s, t, d).permute(0, 2, 3, 1, 4)
+        flat = q.permute(0, 3, 1, 2, 4).to(self.dtype).contiguous()  # [b, H, S, T, D]
+        some = sample_group(h, t, self.prefix_k.shape[2] + filled)
+        parts = [
+            self._attend_some(part, slice(i, i + some), filled, mask)
+            for i, part in zip(range(0, s, some), flat.split(some, 2), strict=True)
+        ]
+        out = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
+        out = out.permute(0, 2, 3, 1, 4).to(q.dtype)
         if rows == b * s * t:
             return out.reshape(rows, h * d)
         padded = q.new_zeros(rows, h * d)
         padded[: b * s * t].view(out.shape).copy_(out)
         return padded
 
-    def _attend_both(self, q: Tensor, at: slice, filled: int, mask: Tensor | None) -> Tensor:
+    def _padding(self, queries: int, head_dim: int) -> int:
+        """Rows to add to `queries` for whole quanta, and for products of the usual kernel."""
+        if self.quantum == 1:
+            return 0
+        least = -(-SMALLEST_PRODUCT // (head_dim * max(1, self.prefix_k.shape[2])))
+        rows = max(queries, least)
+        return rows + -rows % self.quantum - queries
+
+    def _attend_some(self, q: Tensor, at: slice, filled: int, mask: Tensor | None) -> Tensor:
         """`q [b, H, S, T, D]` of the samples `at` over prefix and own bars together: the same."""
         b, h, s, t, d = q.shape
-        width = self.prefix_k.shape[2]
-        scores = q.reshape(b, h, s * t, d) @ self.prefix_k.transpose(-1, -2)  # [b, H, S·T, W]
-        own = q @ self.own_k[:, :, at, :filled].transpose(-1, -2)  # [b, H, S, T, filled]
-        if mask is not None:
-            own = own + mask
-        p = torch.cat((scores, own.view(b, h, s * t, filled)), -1).softmax(-1)
-        out = (p[..., :width] @ self.prefix_v).view(q.shape)
-        return out.add_(p[..., width:].unflatten(2, (s, t)) @ self.own_v[:, :, at, :filled])
+        width, rows = self.prefix_k.shape[2], s * t
+        missing = self._padding(rows, d)
+        flat = q.reshape(b, h, rows, d)
+        flat = F.pad(flat, (0, 0, 0, missing)) if missing else flat
+        scores = flat @ self.prefix_k.transpose(-1, -2)  # [b, H, S·T (padded), W]
+        if not filled:
+            return (scores.softmax(-1) @ self.prefix_v)[:, :, :rows].reshape(q.shape)
+        # Reshaped before they are transposed: a copy of part of them would be laid out otherwise.
+        own_k, own_v = (
+            y[:, :, at, :filled].reshape(-1, filled, d) for y in (self.own_k, self.own_v)
+        )
+        own = torch.bmm(q.reshape(-1, t, d), own_k.transpose(1, 2))  # [b·H·S, T, filled]
+        own = own.add_(mask) if mask is not None else own
+        own = own.view(b, h, rows, filled)
+        own = F.pad(own, (0, 0, 0, missing)) if missing else own
+        p = torch.cat((scores, own), -1).softmax(-1)
+        out = (p[..., :width] @ self.prefix_v)[:, :, :rows].reshape(-1, t, d)
+        weights = p[:, :, :rows, width:].reshape(-1, t, filled)
+        return out.add_(torch.bmm(weights, own_v)).view(q.shape)
 
 
-def rotations(attention: Attention, length: int) -> Tensor:
-    """Rotation of an attention's positions as complex numbers, `[length, D/2]`."""
-    inv_freq = attention.rotary.inv_freq.float()
+def rotations(inv_freq: Tensor, length: int) -> Tensor:
+    """Rotations of positions by frequencies `[D/2]` as complex numbers, `[length, D/2]`."""
     angles = torch.outer(torch.arange(length, device=inv_freq.device).float(), inv_freq)
     return torch.polar(torch.ones_like(angles), angles)
 
@@ -201,7 +224,7 @@ class FusedBlock:
         b_qkv = torch.cat((_interleave(q.bias, h) * scale, _interleave(k.bias, h), v.bias))
         self.qkv_operand = Operand(w_qkv, b_qkv, dtype)
         self.out_operand = Operand(attention.out_proj.weight, None, dtype)
-        self.out_bias = attention.out_proj.bias.to(dtype)
+        self.out_bias = frozen(attention.out_proj.bias, dtype)
         gate_up = torch.cat((block.ffn.w1.weight, block.ffn.w3.weight)) * norm2
         self.gate_up_operand = Operand(gate_up, None, dtype)
         self.down_operand = Operand(block.ffn.w2.weight, None, dtype)
@@ -270,11 +293,11 @@ class FusedKronos:
         w1, w2 = fusion.weight.chunk(2, 1)
         self.table1 = (embedding.emb_s1.weight * embedding.scale @ w1.T + fusion.bias).to(dtype)
         self.table2 = (embedding.emb_s2.weight * embedding.scale @ w2.T).to(dtype)
-        self.calendar = model.time_emb
+        self.calendar = deepcopy(model.time_emb)
         blocks = [b for b in model.transformer if isinstance(b, TransformerBlock)]
         self.blocks = [FusedBlock(b, dtype) for b in blocks]
-        self.cis = rotations(blocks[0].self_attn, max_context)
-        self.eps, self.norm_weight = model.norm.eps, model.norm.weight.to(dtype)
+        self.cis = rotations(blocks[0].self_attn.rotary.inv_freq, max_context)
+        self.eps, self.norm_weight = model.norm.eps, frozen(model.norm.weight, dtype)
         cross = model.dep_layer.cross_attn
         self.cross_heads, self.cross_dim = cross.n_heads, cross.head_dim
         queries = F.linear(embedding.emb_s1.weight, cross.q_proj.weight, cross.q_proj.bias)
@@ -283,7 +306,7 @@ class FusedKronos:
         kv_bias = torch.cat((cross.k_proj.bias, cross.v_proj.bias))
         self.cross_operand = Operand(kv_weight, kv_bias, dtype)
         self.cross_out_operand = Operand(cross.out_proj.weight, None, dtype)
-        self.cross_out_bias = cross.out_proj.bias.to(dtype)
+        self.cross_out_bias = frozen(cross.out_proj.bias, dtype)
         self.dep_eps = model.dep_layer.norm.eps
         s1, s2 = model.head.proj_s1, model.head.proj_s2
         self.s1_operand = Operand(s1.weight, s1.bias, dtype)
@@ -314,25 +337,38 @@ class FusedKronos:
         return self.s2_operand(rms_norm(x, self.dep_eps)).float()
 
 
+def _without_blocks(tokenizer: KronosTokenizer) -> KronosTokenizer:
+    """A frozen copy of what stands around the transformer blocks."""
+    bare = copy(tokenizer)
+    bare._modules = {
+        name: None if name in ("encoder", "decoder") else deepcopy(part)
+        for name, part in tokenizer._modules.items()
+    }
+    return bare
+
+
 class FusedTokenizer:
     """The tokenizer's weights for inference."""
 
     def __init__(self, tokenizer: KronosTokenizer, dtype: torch.dtype, max_length: int) -> None:
-        self.module, self.dtype = tokenizer, dtype
+        self.module, self.dtype = _without_blocks(tokenizer), dtype
 
         def fuse(blocks: nn.ModuleList) -> list[FusedBlock]:
             return [FusedBlock(b, dtype) for b in blocks if isinstance(b, TransformerBlock)]
 
         self.encoder, self.decoder = fuse(tokenizer.encoder), fuse(tokenizer.decoder)
         self.d = tokenizer.embed.out_features
+        blocks = (*tokenizer.encoder, *tokenizer.decoder)
+        turned = [b.self_attn.rotary.inv_freq for b in blocks if isinstance(b, TransformerBlock)]
+        self._inv_freq = turned[0].clone() if turned else None
         self.max_length, self._cis = 0, torch.empty(0)
         self.grow(max_length)
 
     def grow(self, length: int) -> None:
         """Make rotations for at least `length` positions."""
-        block = next(iter(self.module.encoder), None) or next(iter(self.module.decoder), None)
-        if length > self.max_length and isinstance(block, TransformerBlock):
-            self.max_length, self._cis = length, rotations(block.self_attn, length)
+        if length > self.max_length and self._inv_freq is not None:
+            self._cis = rotations(self._inv_freq, length)
+            self.max_length = length
 
     def cis(self, start: int, end: int) -> Tensor:
         """Rotations of positions `start … end-1`, `[end - start, D/2]`."""

@@ -84,7 +84,7 @@ class Attention(nn.Module):
             raise ConfigError(
                 f"d_model {d_model} cannot be split into {n_heads} heads of an even size"
             )
-        self.n_heads = n_heads
+        self.d_model, self.n_heads = d_model, n_heads
         self.head_dim = d_model // n_heads
         self.q_proj = nn.Linear(d_model, d_model)
         self.k_proj = nn.Linear(d_model, d_model)
@@ -99,15 +99,15 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.n_heads, self.head_dim)).transpose(1, 2)
 
     def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, causal: bool, padding_mask: Tensor | None
+        self, q: Tensor, k: Tensor, v: Tensor, causal: bool, key_padding_mask: Tensor | None
     ) -> Tensor:
         """Attention of `q [B, H, Tq, D]` over `k, v [B, H, Tk, D]`, projected: `[B, Tq, d]`.
 
-        `padding_mask [B, Tk]` is True where a key is padding.
+        `key_padding_mask [B, Tk]` is True where a key is padding.
         """
         mask = None
-        if padding_mask is not None:
-            mask = ~padding_mask[:, None, None, :].bool()
+        if key_padding_mask is not None:
+            mask = ~key_padding_mask[:, None, None, :].bool()
             if causal:
                 mask = (
                     mask
@@ -127,10 +127,10 @@ class Attention(nn.Module):
 class SelfAttention(Attention):
     """Causal attention of a sequence over itself."""
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
         q, k, v = self.split(self.q_proj(x)), self.split(self.k_proj(x)), self.split(self.v_proj(x))
         cos, sin = self.rotary.tables(x.shape[1])
-        return self.attend(rotate(q, cos, sin), rotate(k, cos, sin), v, True, padding_mask)
+        return self.attend(rotate(q, cos, sin), rotate(k, cos, sin), v, True, key_padding_mask)
 
 
 class CrossAttention(Attention):
@@ -141,19 +141,21 @@ class CrossAttention(Attention):
     training mode only.
     """
 
-    def forward(self, query: Tensor, states: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        q_len, k_len = query.shape[1], states.shape[1]
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None
+    ) -> Tensor:
+        q_len, k_len = query.shape[1], key.shape[1]
         if q_len not in (1, k_len):
             raise ConfigError(f"cross-attention takes 1 query or {k_len}, got {q_len}")
         q, k, v = (
             self.split(self.q_proj(query)),
-            self.split(self.k_proj(states)),
-            self.split(self.v_proj(states)),
+            self.split(self.k_proj(key)),
+            self.split(self.v_proj(value)),
         )
         if q_len > 1:
             cos, sin = self.rotary.tables(q_len)
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        return self.attend(q, k, v, self.training, padding_mask)
+        return self.attend(q, k, v, self.training, key_padding_mask)
 
 
 class TransformerBlock(nn.Module):
@@ -174,6 +176,6 @@ class TransformerBlock(nn.Module):
         self.norm2 = RMSNorm(d_model)
         self.ffn = FeedForward(d_model, ff_dim, ffn_dropout_p)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        x = x + self.self_attn(self.norm1(x), padding_mask)
+    def forward(self, x: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
+        x = x + self.self_attn(self.norm1(x), key_padding_mask=key_padding_mask)
         return x + self.ffn(self.norm2(x))

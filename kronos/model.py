@@ -25,12 +25,29 @@ class HierarchicalEmbedding(nn.Module):
 
     def __init__(self, s1_bits: int, s2_bits: int, d_model: int) -> None:
         super().__init__()
+        self.s1_bits, self.s2_bits, self.d_model = s1_bits, s2_bits, d_model
         self.emb_s1 = nn.Embedding(2**s1_bits, d_model)
         self.emb_s2 = nn.Embedding(2**s2_bits, d_model)
         self.fusion_proj = nn.Linear(2 * d_model, d_model)
         self.scale = math.sqrt(d_model)
 
-    def forward(self, s1: Tensor, s2: Tensor) -> Tensor:
+    def split_token(self, token_ids: Tensor, s2_bits: int) -> tuple[Tensor, Tensor]:
+        """Composite ids with s1 in the high bits, as published; `KronosTokenizer` has it in the
+        low bits."""
+        ids = token_ids.long()
+        return ids >> s2_bits, ids & (2**s2_bits - 1)
+
+    def forward(
+        self, token_ids: Tensor | list[Tensor] | tuple[Tensor, Tensor], s2_ids: Tensor | None = None
+    ) -> Tensor:
+        """`[s1, s2]`, or s1 and s2, or composite ids (see `split_token`), `[B, T]` each →
+        `[B, T, d]`."""
+        if s2_ids is not None:
+            s1, s2 = token_ids, s2_ids
+        elif isinstance(token_ids, Tensor):
+            s1, s2 = self.split_token(token_ids, self.s2_bits)
+        else:
+            s1, s2 = token_ids
         pair = torch.cat([self.emb_s1(s1) * self.scale, self.emb_s2(s2) * self.scale], -1)
         return self.fusion_proj(pair)
 
@@ -84,10 +101,16 @@ class DependencyLayer(nn.Module):
         self.norm = RMSNorm(d_model)
 
     def forward(
-        self, states: Tensor, sibling: Tensor, padding_mask: Tensor | None = None
+        self, hidden_states: Tensor, sibling_embed: Tensor, key_padding_mask: Tensor | None = None
     ) -> Tensor:
-        """`states [B, T, d]`, `sibling [B, T or 1, d]` → `[B, T, d]`."""
-        return self.norm(states + self.cross_attn(sibling, states, padding_mask))
+        """`hidden_states [B, T, d]`, `sibling_embed [B, T or 1, d]` → `[B, T, d]`."""
+        attended = self.cross_attn(
+            query=sibling_embed,
+            key=hidden_states,
+            value=hidden_states,
+            key_padding_mask=key_padding_mask,
+        )
+        return self.norm(hidden_states + attended)
 
 
 class DualHead(nn.Module):
@@ -95,8 +118,9 @@ class DualHead(nn.Module):
 
     def __init__(self, s1_bits: int, s2_bits: int, d_model: int) -> None:
         super().__init__()
-        self.proj_s1 = nn.Linear(d_model, 2**s1_bits)
-        self.proj_s2 = nn.Linear(d_model, 2**s2_bits)
+        self.vocab_s1, self.vocab_s2 = 2**s1_bits, 2**s2_bits
+        self.proj_s1 = nn.Linear(d_model, self.vocab_s1)
+        self.proj_s2 = nn.Linear(d_model, self.vocab_s2)
 
     def forward(self, states: Tensor) -> Tensor:
         return self.proj_s1(states)
@@ -142,7 +166,11 @@ class Kronos(nn.Module, PyTorchModelHubMixin):
         super().__init__()
         if min(s1_bits, s2_bits, n_layers, d_model, n_heads, ff_dim) < 1:
             raise ConfigError("every size of a model must be at least 1")
-        self.s1_bits, self.s2_bits, self.d_model = s1_bits, s2_bits, d_model
+        self.s1_bits, self.s2_bits, self.s1_vocab_size = s1_bits, s2_bits, 2**s1_bits
+        self.n_layers, self.d_model, self.n_heads, self.ff_dim = n_layers, d_model, n_heads, ff_dim
+        self.ffn_dropout_p, self.attn_dropout_p = ffn_dropout_p, attn_dropout_p
+        self.resid_dropout_p, self.token_dropout_p = resid_dropout_p, token_dropout_p
+        self.learn_te = learn_te
         self.token_drop = nn.Dropout(token_dropout_p)
         self.embedding = HierarchicalEmbedding(s1_bits, s2_bits, d_model)
         self.time_emb = CalendarEmbedding(d_model, learn_te)
@@ -178,12 +206,12 @@ class Kronos(nn.Module, PyTorchModelHubMixin):
                 f"ids and stamps differ in shape: s1 {tuple(s1_ids.shape)}, s2 "
                 f"{tuple(s2_ids.shape)}, stamp {None if stamp is None else tuple(stamp.shape)}"
             )
-        x = self.embedding(s1_ids, s2_ids)
+        x = self.embedding([s1_ids, s2_ids])
         if stamp is not None:
             x = x + self.time_emb(stamp)
         x = self.token_drop(x)
         for block in self.transformer:
-            x = block(x, padding_mask)
+            x = block(x, key_padding_mask=padding_mask)
         x = self.norm(x)
         return self.head(x), x
 
@@ -192,7 +220,8 @@ class Kronos(nn.Module, PyTorchModelHubMixin):
     ) -> Tensor:
         """Hidden states `[B, T, d]` and chosen s1 `[B, 1 or T]` → s2 logits `[B, T, V2]`."""
         sibling = self.embedding.emb_s1(s1_ids)
-        return self.head.cond_forward(self.dep_layer(context, sibling, padding_mask))
+        states = self.dep_layer(context, sibling, key_padding_mask=padding_mask)
+        return self.head.cond_forward(states)
 
     def forward(
         self,

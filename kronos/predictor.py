@@ -10,21 +10,32 @@ import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from kronos.compat import sampled, unseeded_batch
+from kronos.current import AnySampler, CurrentSampler
 from kronos.errors import InputError
 from kronos.forecast import CLOSE, COLUMNS, Forecast
 from kronos.model import Kronos
-from kronos.prepare import LARGEST, Prepared, Times, prepare_all, whole_number
-from kronos.sampler import TILE_BYTES, Batch, Sampler
-from kronos.sampling import Sampling, series_key
+from kronos.plain import own_random
+from kronos.prepare import (
+    LARGEST,
+    PARTS_OF_TIME,
+    Prepared,
+    Times,
+    prepare_all,
+    standardise,
+    whole_number,
+)
+from kronos.sampler import TILE_BYTES, Batch
+from kronos.sampling import Sampling, series_key, unseeded_keys
 from kronos.tokenizer import KronosTokenizer
-
-EPSILON = 1e-5  # added to the standard deviation, as published
 
 
 def default_device() -> str:
@@ -40,7 +51,15 @@ class KronosPredictor:
     device: where to compute; the best there is unless given. max_context: bars that the model sees
     (longer histories are normalised whole and then cut, as published). clip: normalised values are
     cut to ±clip. dtype: `float32` or `bfloat16`. max_bytes: memory for caches; larger batches are
-    cut to fit. Weights changed afterwards are noticed at the next call.
+    cut to fit.
+
+    Every call forecasts with the model and tokenizer as they are then: changed weights, however
+    they were written, and attributes set on the predictor are noticed. Weights of another type
+    (double, half) are taken over in fp32, so that doubles forecast as their fp32 values do. Modules
+    that are not the plain ones (adapters, quantised layers, hooks, overridden methods, dropout that
+    `train()` left on) are called as they are, without caches, after one `UncachedWarning`.
+
+    price_cols, vol_col, amt_vol: what frames call their columns, in and out.
     """
 
     def __init__(
@@ -56,11 +75,12 @@ class KronosPredictor:
     ) -> None:
         self.device = torch.device(device or default_device())
         self.model, self.tokenizer = model.to(self.device), tokenizer.to(self.device)
-        self.max_context = whole_number(max_context, "max_context", 1)
-        if not clip > 0:
-            raise InputError(f"clip must be above 0, got {clip}")
-        self.clip, self.dtype, self.max_bytes = clip, dtype, max_bytes
-        self._built: tuple[object, Sampler] | None = None
+        self.max_context, self.clip = max_context, clip
+        self.dtype, self.max_bytes = dtype, max_bytes
+        self.price_cols = ["open", "high", "low", "close"]
+        self.vol_col, self.amt_vol = "volume", "amount"
+        self.time_cols = list(PARTS_OF_TIME)
+        self._current = CurrentSampler()
         self._sampler()
 
     def predict(
@@ -75,15 +95,16 @@ class KronosPredictor:
         sample_count: int = 1,
         verbose: bool = True,
         *,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> pd.DataFrame:
         """The mean of `sample_count` paths, `pred_len` rows of `COLUMNS` indexed by `y_timestamp`.
 
         df: L bars with open, high, low, close and optionally volume, amount. x_timestamp: their L
         times; y_timestamp: the `pred_len` times to forecast. T, top_k, top_p: see
         `kronos.sampling.Sampling`; the published default `top_p=0.9` cuts tails, so use `paths`
-        where spread matters. The same call gives the same answer: pass another `seed` for other
-        draws. Raises InputError where something cannot be used.
+        where spread matters. Without `seed` each call draws anew from torch's generator, which
+        `torch.manual_seed` repeats; with one the same call gives the same answer. Raises InputError
+        where something cannot be used.
         """
         frames = self.predict_batch(
             [df], [x_timestamp], [y_timestamp], pred_len, T, top_k, top_p, sample_count, verbose,
@@ -103,18 +124,48 @@ class KronosPredictor:
         sample_count: int = 1,
         verbose: bool = True,
         *,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> list[pd.DataFrame]:
-        """`predict` for many series at once; histories may differ in length."""
+        """`predict` for many series at once; histories may differ in length. Without `seed` each
+        series draws for itself, also where it is the same one twice."""
         pred_len = self._pred_len(pred_len)
-        series = prepare_all(df_list, x_timestamp_list, y_timestamp_list, pred_len)
-        keys = [series_key(_content(s), s.asof) for s in series]
+        columns = self._columns()
+        series = prepare_all(df_list, x_timestamp_list, y_timestamp_list, pred_len, columns)
         how = self._sampling(T, top_k, top_p)
-        means = self._run(series, keys, how, sample_count, seed, verbose, average=True)
+        if getattr(self.generate, "__func__", None) is not _GENERATE:
+            means = self._generated(series, (T, top_k, top_p, sample_count, verbose), seed)
+        else:
+            if seed is None:
+                keys, seed = unseeded_keys(len(series)), 0
+            else:
+                keys = [series_key(_content(s), s.asof) for s in series]
+            means = self._run(series, keys, how, sample_count, seed, verbose, average=True)
         return [
-            pd.DataFrame(mean, columns=list(COLUMNS), index=times)
+            pd.DataFrame(mean, columns=columns, index=times)
             for mean, times in zip(means, y_timestamp_list, strict=True)
         ]
+
+    def generate(
+        self,
+        x: np.ndarray,
+        x_stamp: np.ndarray,
+        y_stamp: np.ndarray,
+        pred_len: int,
+        T: float,  # noqa: N803
+        top_k: int,
+        top_p: float,
+        sample_count: int,
+        verbose: bool,
+    ) -> np.ndarray:
+        """The published step in the middle of `predict`: normalised candles `[B, L, 6]`, stamps
+        `[B, L, 5]` and `[B, P, 5]` → the normalised mean path of each, `[B, P, 6]` fp32.
+
+        Draws from torch's generator. `predict` and `predict_batch` go through a subclass's own.
+        """
+        x = np.clip(np.asarray(x, dtype=np.float32), -self._clip(), self._clip())
+        how, pred_len = Sampling(T, top_k, top_p), self._pred_len(pred_len)
+        batch = unseeded_batch(x, np.asarray(x_stamp), np.asarray(y_stamp), pred_len)
+        return sampled(self._sampler(), batch, how, sample_count, verbose).mean(1)
 
     def paths(
         self,
@@ -142,7 +193,8 @@ class KronosPredictor:
             df_list, x_timestamp_list = [df_list], [x_timestamp_list]  # type: ignore[list-item]
             y_timestamp_list = [y_timestamp_list]  # type: ignore[list-item]
         pred_len = self._pred_len(pred_len)
-        series = prepare_all(df_list, x_timestamp_list, y_timestamp_list, pred_len)  # type: ignore[arg-type]
+        columns = self._columns()
+        series = prepare_all(df_list, x_timestamp_list, y_timestamp_list, pred_len, columns)  # type: ignore[arg-type]
         if symbols is not None and len(symbols) != len(series):
             raise InputError(f"{len(series)} series but {len(symbols)} symbols")
         names = list(symbols) if symbols is not None else [""] * len(series)
@@ -195,8 +247,7 @@ class KronosPredictor:
         how = self._sampling(T, top_k, top_p)
         if b == 0:
             return np.empty((0, count, y_stamp.shape[1], len(COLUMNS)), dtype=np.float32)
-        values = np.ascontiguousarray(x, dtype=np.float32)
-        normal, mean, scale = _normalise(values, self.clip)
+        normal, mean, scale = standardise(x, length, self._clip())
         stamps = np.concatenate((x_stamp, y_stamp), axis=1).astype(np.int64)
         out = self._sampler().sample(Batch(normal, stamps, keys), how, count, seed, progress)
         out *= scale[:, None, None]
@@ -215,30 +266,51 @@ class KronosPredictor:
     ) -> list[np.ndarray]:
         """Sample series of any lengths, longest first: `[S, P, 6]` each, or `[P, 6]` averaged."""
         sample_count = whole_number(sample_count, "sample_count", 1)
-        by_length: dict[int, list[int]] = defaultdict(list)
-        for i, s in enumerate(series):
-            by_length[len(s.values)].append(i)
-        self._warn_if_cut(max(by_length, default=0))
+        self._warn_if_cut(max((len(s.values) for s in series), default=0))
+        sampler = self._sampler()
         out: list[np.ndarray] = [np.empty(0)] * len(series)
         with tqdm(total=len(series), unit="series", disable=not verbose) as bar:
 
             def advance(count: int) -> None:
                 bar.update(count)
 
-            for length in sorted(by_length, reverse=True):
-                at = by_length[length]
+            for at in _by_length(series):
                 values = np.stack([series[i].values for i in at])
-                normal, mean, scale = _normalise(values, self.clip)
+                normal, mean, scale = standardise(values, values.shape[1], self._clip())
                 stamps = [np.concatenate((series[i].x_stamp, series[i].y_stamp)) for i in at]
                 batch = Batch(normal, np.stack(stamps), [keys[i] for i in at])
-                drawn = self._sampler().sample(batch, how, sample_count, seed, advance)
+                drawn = sampler.sample(batch, how, sample_count, seed, advance)
                 for i, path, m, s in zip(at, drawn, mean, scale, strict=True):
                     out[i] = (path.mean(0) if average else path) * s + m
         return out
 
+    def _generated(
+        self, series: list[Prepared], settings: tuple[Any, ...], seed: int | None
+    ) -> list[np.ndarray]:
+        """Means `[P, 6]` of series by a `generate` that is not ours, in batches of one length."""
+        out: list[np.ndarray] = [np.empty(0)] * len(series)
+        with nullcontext() if seed is None else own_random(self.device, seed % 2**63):
+            for at in _by_length(series):
+                values = np.stack([series[i].values for i in at])
+                normal, mean, scale = standardise(values, values.shape[1], self._clip())
+                x_stamp = np.stack([series[i].x_stamp for i in at]).astype(np.float32)
+                y_stamp = np.stack([series[i].y_stamp for i in at]).astype(np.float32)
+                drawn = self.generate(normal, x_stamp, y_stamp, y_stamp.shape[1], *settings)
+                for i, path, m, s in zip(at, drawn, mean, scale, strict=True):
+                    out[i] = path * s + m
+        return out
+
+    def _columns(self) -> list[str]:
+        return [*self.price_cols, self.vol_col, self.amt_vol]
+
+    def _clip(self) -> float:
+        if not self.clip > 0:
+            raise InputError(f"clip must be above 0, got {self.clip}")
+        return self.clip
+
     def _pred_len(self, pred_len: int) -> int:
         pred_len = whole_number(pred_len, "pred_len", 1)
-        if pred_len > self.max_context:
+        if pred_len > whole_number(self.max_context, "max_context", 1):
             raise InputError(
                 f"pred_len is {pred_len}, the model sees {self.max_context} bars (max_context)"
             )
@@ -262,26 +334,22 @@ class KronosPredictor:
                 stacklevel=4,
             )
 
-    def _sampler(self) -> Sampler:
-        modules = (self.model, self.tokenizer)
-        state = [(p.data_ptr(), p._version) for m in modules for p in m.parameters()]
-        if self._built is None or self._built[0] != state:
-            sampler = Sampler(
-                self.model, self.tokenizer, self.max_context, self.dtype, self.max_bytes
-            )
-            self._built = (state, sampler)
-        return self._built[1]
+    def _sampler(self) -> AnySampler:
+        context = whole_number(self.max_context, "max_context", 1)
+        self._clip()
+        parts = self.model, self.tokenizer
+        return self._current.get(*parts, context, self.dtype, self.max_bytes)
 
 
-def _normalise(values: np.ndarray, clip: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`[B, L, 6]` fp32 → normalised and clipped, and the mean and scale `[B, 6]` that undo it.
+_GENERATE = KronosPredictor.generate  # to notice a subclass's, an instance's or a replaced one
 
-    One series at a time, so that its sums do not depend on how many there are.
-    """
-    mean = np.stack([v.mean(axis=0) for v in values])
-    scale = np.stack([v.std(axis=0) for v in values]) + np.float32(EPSILON)
-    normal = (values - mean[:, None]) / scale[:, None]
-    return np.clip(normal, -clip, clip), mean, scale
+
+def _by_length(series: list[Prepared]) -> list[list[int]]:
+    """Places of the series of each length, longest first."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for i, s in enumerate(series):
+        places[len(s.values)].append(i)
+    return [places[length] for length in sorted(places, reverse=True)]
 
 
 def _content(series: Prepared) -> str:

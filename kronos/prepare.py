@@ -17,8 +17,9 @@ import pandas as pd
 from kronos.errors import InputError
 from kronos.forecast import COLUMNS
 
-PRICES = list(COLUMNS[:4])
+EPSILON = 1e-5  # added to the standard deviation, as published
 LARGEST = 1e17  # squares, summed over a history, still fit fp32
+PARTS_OF_TIME = ("minute", "hour", "weekday", "day", "month")
 Times = pd.Series | pd.DatetimeIndex
 
 
@@ -35,6 +36,7 @@ class Prepared:
 
 def time_stamps(times: pd.DatetimeIndex) -> np.ndarray:
     """Times → `[n, 5]` int64: minute, hour, weekday (Monday 0), day, month."""
+    # in the order of PARTS_OF_TIME
     parts = (times.minute, times.hour, times.day_of_week, times.day, times.month)
     return np.stack([np.asarray(p, dtype=np.int64) for p in parts], axis=1)
 
@@ -65,18 +67,29 @@ def _times(times: object, name: str) -> pd.DatetimeIndex:
     return times
 
 
-def candle_values(df: pd.DataFrame, where: str = "") -> np.ndarray:
-    """A frame's six columns as `[L, 6]` fp32, missing volume and amount filled as documented."""
+def candle_values(
+    df: pd.DataFrame, where: str = "", columns: Sequence[str] = COLUMNS
+) -> np.ndarray:
+    """A frame's six columns as `[L, 6]` fp32, missing volume and amount filled as documented.
+
+    columns: what the frame calls them, in the order of `COLUMNS`.
+    """
+    if len(columns) != len(COLUMNS) or len(set(columns)) != len(COLUMNS):
+        raise InputError(
+            f"there must be {len(COLUMNS)} column names, for {', '.join(COLUMNS)}, got "
+            f"{list(columns)} (price_cols, vol_col and amt_vol of the predictor)"
+        )
+    prices, volume, amount = list(columns[:4]), columns[4], columns[5]
     if not isinstance(df, pd.DataFrame):
         raise InputError(f"{where}input must be a pandas DataFrame, got {type(df).__name__}")
-    missing = [c for c in PRICES if c not in df.columns]
+    missing = [c for c in prices if c not in df.columns]
     if missing:
         raise InputError(
             f"{where}price columns {missing} not found in DataFrame; it has {list(df.columns)}"
         )
     if df.empty:
         raise InputError(f"{where}the frame has no rows; at least 1 bar is needed")
-    wanted = COLUMNS if "volume" in df.columns else PRICES
+    wanted = list(columns) if volume in df.columns else prices
     given = df[[c for c in wanted if c in df.columns]]
     if not given.columns.is_unique:
         raise InputError(f"{where}a column is there twice; it has {list(df.columns)}")
@@ -85,13 +98,32 @@ def candle_values(df: pd.DataFrame, where: str = "") -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}columns must be numbers: {error}") from None
     _refuse_not_finite(frame, where)
-    if "volume" not in frame:
-        frame = frame.assign(volume=0.0, amount=0.0)
-    elif "amount" not in frame:
-        frame = frame.assign(amount=frame["volume"] * frame[PRICES].mean(axis=1))
+    if volume not in frame:
+        frame = frame.assign(**{volume: 0.0, amount: 0.0})
+    elif amount not in frame:
+        frame = frame.assign(**{amount: frame[volume] * frame[prices].mean(axis=1)})
     if (largest := frame.abs().to_numpy().max()) > LARGEST:
         raise InputError(f"{where}{largest:g} is too large; values may be up to {LARGEST:g}")
-    return frame[list(COLUMNS)].to_numpy().astype(np.float32)
+    return np.ascontiguousarray(frame[list(columns)].to_numpy(), dtype=np.float32)
+
+
+def standardise(
+    x: np.ndarray, lookback: int, clip: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windows `[..., W, 6]` by the mean and deviation of their first `lookback` bars: normalised
+    and clipped fp32, and the mean and scale `[..., 6]` that undo it.
+
+    Every caller sums in this one order, whatever the layout of its array and however many windows
+    it brings: a different order gives other last bits, and those give other tokens.
+    """
+    x = np.ascontiguousarray(x, dtype=np.float32)
+    windows = x.reshape(-1, *x.shape[-2:])[:, :lookback]
+    lead = (*x.shape[:-2], x.shape[-1])
+    mean = np.array([w.mean(axis=0) for w in windows], dtype=np.float32).reshape(lead)
+    scale = np.array([w.std(axis=0) for w in windows], dtype=np.float32).reshape(lead)
+    scale = scale + np.float32(EPSILON)
+    normal = (x - mean[..., None, :]) / scale[..., None, :]
+    return np.clip(normal, -clip, clip), mean, scale
 
 
 def _refuse_not_finite(frame: pd.DataFrame, where: str) -> None:
@@ -106,10 +138,15 @@ def _refuse_not_finite(frame: pd.DataFrame, where: str) -> None:
 
 
 def prepare(
-    df: pd.DataFrame, x_timestamp: Times, y_timestamp: Times, pred_len: int, where: str = ""
+    df: pd.DataFrame,
+    x_timestamp: Times,
+    y_timestamp: Times,
+    pred_len: int,
+    where: str = "",
+    columns: Sequence[str] = COLUMNS,
 ) -> Prepared:
     """Check one series and turn it into arrays; `where` starts every error text."""
-    values = candle_values(df, where)
+    values = candle_values(df, where, columns)
     x_times = _times(x_timestamp, f"{where}x_timestamp")
     y_times = _times(y_timestamp, f"{where}y_timestamp")
     if len(x_times) != len(values):
@@ -131,6 +168,7 @@ def prepare_all(
     x_timestamp_list: Sequence[Times],
     y_timestamp_list: Sequence[Times],
     pred_len: int,
+    columns: Sequence[str] = COLUMNS,
 ) -> list[Prepared]:
     """`prepare` for every series; errors name the index of the series."""
     lists = (df_list, x_timestamp_list, y_timestamp_list)
@@ -142,6 +180,6 @@ def prepare_all(
             f"{len(df_list)}, {len(x_timestamp_list)}, {len(y_timestamp_list)}"
         )
     return [
-        prepare(df, x, y, pred_len, f"series {i}: ")
+        prepare(df, x, y, pred_len, f"series {i}: ", columns)
         for i, (df, x, y) in enumerate(zip(*lists, strict=True))
     ]

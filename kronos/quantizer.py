@@ -86,7 +86,7 @@ class Quantizer(nn.Module):
         group_size: int,
     ) -> None:
         super().__init__()
-        self.s1_bits = s1_bits
+        self.s1_bits, self.s2_bits, self.codebook_dim = s1_bits, s2_bits, s1_bits + s2_bits
         self.bsq = SphericalCode(s1_bits + s2_bits, beta, gamma0, gamma, zeta, group_size)
 
     def codes(self, z: Tensor) -> Tensor:
@@ -98,8 +98,12 @@ class Quantizer(nn.Module):
         """Coarse s1 ids (first bits) and fine s2 ids (the rest), each `[B, T]`."""
         return bits_to_ids(codes[..., : self.s1_bits]), bits_to_ids(codes[..., self.s1_bits :])
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss (scalar), codes `[B, T, bits]`, whole ids `[B, T]`."""
+    def forward(
+        self, z: Tensor, half: bool = False, collect_metrics: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor | list[Tensor]]:
+        """Loss (scalar, 0 without `collect_metrics`), codes `[B, T, bits]`, whole ids `[B, T]` or,
+        with `half`, [s1, s2] ids."""
         z = F.normalize(z, dim=-1)
         codes = self.bsq.quantize(z)
-        return self.bsq.loss(z, codes), codes, bits_to_ids(codes)
+        loss = self.bsq.loss(z, codes) if collect_metrics else codes.new_zeros(())
+        return loss, codes, list(self.split_ids(codes)) if half else bits_to_ids(codes)

@@ -1,7 +1,7 @@
 """From logits to token ids: temperature, top-k, nucleus, and draws by inverse CDF.
 
 Knows logits `[R, V]` and uniforms `[R]`; nothing of candles, caches or files. No global random
-state: the uniforms come from `kronos.draws`.
+state, but in `unseeded_keys` for callers who ask for it: the uniforms come from `kronos.draws`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from kronos.draws import series_key as series_key
 from kronos.draws import uniforms as uniforms
 from kronos.errors import InputError
 
+WHOLE_KEYS = 2**63 - 1  # keys are drawn below this
 NUCLEUS_HEAD = 64  # candidates looked at before a full sort is worth its time
+
+
+def unseeded_keys(count: int) -> list[int]:
+    """A key for each of `count` series from torch's global generator: `torch.manual_seed` repeats
+    them, and otherwise no two are alike."""
+    drawn = torch.randint(WHOLE_KEYS, (count,), dtype=torch.int64, device="cpu")
+    return [int(key) for key in drawn]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,10 @@ class KronosTokenizer(nn.Module, PyTorchModelHubMixin):
         super().__init__()
         if min(d_in, d_model, n_heads, ff_dim, n_enc_layers, n_dec_layers, s1_bits, s2_bits) < 1:
             raise ConfigError("every size of a tokenizer must be at least 1")
-        self.d_in = d_in
+        self.d_in, self.d_model, self.n_heads, self.ff_dim = d_in, d_model, n_heads, ff_dim
+        self.enc_layers, self.dec_layers = n_enc_layers, n_dec_layers
+        self.ffn_dropout_p, self.attn_dropout_p = ffn_dropout_p, attn_dropout_p
+        self.resid_dropout_p = resid_dropout_p
         self.s1_bits, self.s2_bits = s1_bits, s2_bits
         self.codebook_dim = s1_bits + s2_bits
 
@@ -97,23 +100,34 @@ class KronosTokenizer(nn.Module, PyTorchModelHubMixin):
     def encode(self, x: Tensor, half: Literal[False] = ...) -> Tensor: ...
     def encode(self, x: Tensor, half: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Candles `[B, T, d_in]` → whole ids `[B, T]`, or (s1, s2) ids with `half=True`."""
-        codes = self.tokenizer.codes(self._features(x))
-        s1, s2 = self.tokenizer.split_ids(codes)
-        return (s1, s2) if half else s1 + (s2 << self.s1_bits)
+        _, _, ids = self.tokenizer(self._features(x), half=half, collect_metrics=False)
+        return (ids[0], ids[1]) if half else ids
 
     def codes_of(self, s1: Tensor, s2: Tensor) -> Tensor:
-        """s1, s2 ids `[...]` → codes `[..., bits]` of ±1/√bits."""
+        """s1, s2 ids `[...]` → codes `[..., bits]` of ±1/√bits, in the weights' dtype."""
+        floating = (p.dtype for p in self.parameters() if p.is_floating_point())
         bits = torch.cat([ids_to_bits(s1, self.s1_bits), ids_to_bits(s2, self.s2_bits)], -1)
-        return bits.to(self.head.weight.dtype) * self.tokenizer.bsq.scale
+        return bits.to(next(floating, torch.float32)) * self.tokenizer.bsq.scale
+
+    def indices_to_bits(
+        self, x: Tensor | tuple[Tensor, Tensor] | list[Tensor], half: bool = False
+    ) -> Tensor:
+        """The published name: whole ids `[B, T]`, or (s1, s2) ids with `half=True` → codes
+        `[B, T, bits]`."""
+        return self.codes_of(*self._both_ids(x, half))
+
+    def _both_ids(
+        self, ids: Tensor | tuple[Tensor, Tensor] | list[Tensor], half: bool
+    ) -> tuple[Tensor, Tensor]:
+        if half:
+            s1, s2 = ids
+            return s1, s2
+        if not isinstance(ids, Tensor):
+            raise ConfigError("half=False takes one tensor of whole ids")
+        return ids & (2**self.s1_bits - 1), ids >> self.s1_bits
 
     def decode(
         self, ids: Tensor | tuple[Tensor, Tensor] | list[Tensor], half: bool = False
     ) -> Tensor:
         """Whole ids `[B, T]`, or (s1, s2) ids with `half=True` → candles `[B, T, d_in]`."""
-        if half:
-            s1, s2 = ids
-        else:
-            if not isinstance(ids, Tensor):
-                raise ConfigError("decode(half=False) takes one tensor of whole ids")
-            s1, s2 = ids & (2**self.s1_bits - 1), ids >> self.s1_bits
-        return self._reconstruct(self.post_quant_embed(self.codes_of(s1, s2)))
+        return self._reconstruct(self.post_quant_embed(self.indices_to_bits(ids, half)))

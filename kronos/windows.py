@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kronos.errors import TrainingError
+from kronos.prepare import standardise
 
 Batch = tuple[Tensor, Tensor]  # candles [B, W, 6] normalised, stamps [B, W, 5]
 
@@ -64,12 +65,10 @@ class WindowShape:
 
 
 def normalise(x: NDArray[np.float32], lookback: int, clip: float) -> NDArray[np.float32]:
-    """Windows `[..., W, 6]` by the mean and deviation of their first `lookback` bars, clipped."""
-    past = x[..., :lookback, :]
-    mean = past.mean(-2, keepdims=True)
-    scale = past.std(-2, keepdims=True) + np.float32(1e-5)
-    out: NDArray[np.float32] = np.clip((x - mean) / scale, -clip, clip).astype(np.float32)
-    return out
+    """Windows `[..., W, 6]` as forecasts normalise theirs, to the bit: by their first `lookback`
+    bars, clipped."""
+    normal, _, _ = standardise(x, lookback, clip)
+    return normal
 
 
 class Windows(Dataset[Batch]):

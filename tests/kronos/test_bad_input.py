@@ -33,7 +33,7 @@ class Call:
     steps: Any = STEPS
 
     def predict(self, **more: Any) -> pd.DataFrame:
-        options = {"top_p": 1.0, "verbose": False} | more
+        options = {"top_p": 1.0, "verbose": False, "seed": 0} | more
         return self.predictor.predict(self.df, self.x, self.y, self.steps, **options)
 
     def paths(self, **more: Any) -> np.ndarray:

@@ -72,12 +72,49 @@ def test_one_of_many_is_the_one_alone(seed: int, count: int) -> None:
     np.testing.assert_array_equal(whole[i], alone[0])
 
 
-def test_more_samples_keep_the_first_draws() -> None:
-    x, before, after = series(2, 20, 4)
-    few, many = (
-        mid_predictor().sample_paths(x, before, after, [1, 2], sample_count=s) for s in (4, 8)
+@functools.cache
+def odd_predictor(dtype: str, d_model: int, heads: int) -> KronosPredictor:
+    """Heads of other sizes, down to products so small that torch has a kernel of their own."""
+    torch.manual_seed(5)
+    tokenizer = KronosTokenizer(
+        6, d_model, heads, 40, 3, 3, 0.0, 0.0, 0.0, 4, 4, 0.05, 1.0, 1.1, 0.05, 4
     )
-    np.testing.assert_allclose(many[:, :4], few, rtol=1e-5)
+    model = Kronos(4, 4, 2, 24, 2, 40, 0.0, 0.0, 0.0, 0.0, True)
+    return KronosPredictor(model.eval(), tokenizer.eval(), "cpu", 24, dtype=dtype)
+
+
+PREDICTORS = {
+    "middle": mid_predictor,
+    "one head": lambda dtype: odd_predictor(dtype, 8, 1),
+    "heads of two": lambda dtype: odd_predictor(dtype, 8, 4),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("sizes", PREDICTORS)
+@pytest.mark.parametrize(("length", "horizon"), [(1, 3), (2, 9), (20, 4), (33, 5), (62, 6)])
+def test_paths_of_few_samples_are_the_first_of_more(
+    sizes: str, dtype: str, length: int, horizon: int
+) -> None:
+    """To the bit; (62, 6) slides the window, and so does (20, 4) or more for the small models."""
+    predictor = PREDICTORS[sizes](dtype)
+    x, before, after = series(2, length, horizon)
+    many = predictor.sample_paths(x, before, after, [1, 2], sample_count=34)
+    assert length == 1 or len(np.unique(many[0, :, -1, 3])) > 10
+    for few in (1, 2, 3, 7, 33):
+        got = predictor.sample_paths(x, before, after, [1, 2], sample_count=few)
+        np.testing.assert_array_equal(got, many[:, :few], err_msg=f"S={few}")
+
+
+def test_samples_that_are_computed_in_parts_are_those_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, before, after = series(2, 20, 5)
+    run = functools.partial(mid_predictor().sample_paths, x, before, after, [1, 2])
+    many = run(sample_count=30)
+    monkeypatch.setattr("kronos.fused.SCORE_ELEMENTS", 4 * 5 * 25 * 7)  # seven samples at once
+    for few in (1, 7, 8, 30):
+        np.testing.assert_array_equal(run(sample_count=few), many[:, :few], err_msg=f"S={few}")
 
 
 def test_seed_and_key_change_the_draws_and_the_global_generator_is_left_alone() -> None:
@@ -98,11 +135,17 @@ def test_series_of_different_lengths_go_together() -> None:
     starts = [0, 20, 8]
     frames = [frame.iloc[s:] for s in starts]
     got = predictor.predict_batch(
-        frames, [times[s:40] for s in starts], [times[40:44]] * 3, 4, top_p=1.0, verbose=False
+        frames,
+        [times[s:40] for s in starts],
+        [times[40:44]] * 3,
+        4,
+        top_p=1.0,
+        verbose=False,
+        seed=0,
     )
     for start, together in zip(starts, got, strict=True):
         alone = predictor.predict(
-            frame.iloc[start:], times[start:40], times[40:44], 4, top_p=1.0, verbose=False
+            frame.iloc[start:], times[start:40], times[40:44], 4, top_p=1.0, verbose=False, seed=0
         )
         pd.testing.assert_frame_equal(alone, together)
 
@@ -118,11 +161,13 @@ def test_where_rows_do_depend_every_tile_is_the_same_size() -> None:
     wanted = predictor.sample_paths(x, before, after, range(5), sample_count=100)
     sampler.fixed_tiles = True
     try:
-        assert sampler.tile_series(16, 3, 100) == 2
+        assert sampler.tile_series(16, 3, 100) == sampler.tile_series(30, 9, 1) == 32
         got = predictor.sample_paths(x, before, after, range(5), sample_count=100)
+        few = predictor.sample_paths(x, before, after, range(5), sample_count=3)
     finally:
         sampler.fixed_tiles = False
     np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(few, wanted[:, :3])
 
 
 def test_changed_weights_are_noticed() -> None:

@@ -1,0 +1,196 @@
+"""Whether modules are the plain ones, so that the fused sampler computes what they would.
+
+Knows modules: classes, parts, hooks, methods; nothing of forecasts. The fused sampler reads weights
+and never calls the modules, so anything that changes what a call does must be found here: a part of
+another class (LoRA, quantised, parametrised), another shape, a hook, an overridden method, a
+setting that a fresh module of the same sizes does not have, dropout that is switched on.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kronos import layers, model, quantizer, tokenizer
+from kronos.errors import ConfigError
+from kronos.model import Kronos
+from kronos.tokenizer import KronosTokenizer
+
+# Settings that change nothing about a forecast: dropout's (see `_noisy`) and loss weights.
+NO_MATTER = {
+    *("training", "p", "inplace", "beta", "gamma", "gamma0", "zeta"),
+    *("ffn_dropout_p", "attn_dropout_p", "resid_dropout_p", "token_dropout_p"),
+}
+# Instance attributes that shadow a class's and yet leave its results alone.
+HARMLESS = {"_compiled_call_impl", "_hub_mixin_config"}
+PLAIN_TENSORS = (nn.Parameter, Tensor)
+OWN_CLASSES = [
+    cls
+    for module in (layers, model, quantizer, tokenizer)
+    for cls in vars(module).values()
+    if isinstance(cls, type) and cls.__module__ == module.__name__ and issubclass(cls, nn.Module)
+]
+METHODS: dict[tuple[type, str], object] = {
+    (cls, name): value
+    for cls in OWN_CLASSES
+    for name, value in vars(cls).items()
+    if callable(value) or isinstance(value, property)
+}
+METHODS |= {(cls, "forward"): vars(cls)["forward"] for cls in (nn.Linear, nn.Embedding, nn.Dropout)}
+METHODS[nn.Module, "__call__"] = vars(nn.Module)["__call__"]
+ROOTS: dict[str, Callable[..., nn.Module]] = {
+    "Kronos": Kronos,
+    "KronosTokenizer": KronosTokenizer,
+}
+Sizes = tuple[tuple[str, float], ...]  # names and values of a constructor's arguments
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one module of a fresh tree looks like."""
+
+    kind: type
+    children: frozenset[str]
+    shapes: dict[str, tuple[int, ...] | None]  # of parameters and buffers; None where there is none
+    settings: dict[str, object]
+
+
+def departures(net: nn.Module, coder: nn.Module) -> list[str]:
+    """What keeps a model and its tokenizer from being plain, in words; empty where they are."""
+    found = [
+        f"{cls.__name__}.{name} was replaced"
+        for (cls, name), value in METHODS.items()
+        if vars(cls).get(name) is not value
+    ]
+    if nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks:
+        found.append("a global forward hook is registered")
+    found += _of_root(net, Kronos, "the model")
+    found += _of_root(coder, KronosTokenizer, "the tokenizer")
+    return found
+
+
+def _of_root(root: nn.Module, kind: type, name: str) -> list[str]:
+    if type(root) is not kind:
+        return [_of_another_class(name, root, kind)]
+    try:
+        sizes = _sizes(root)
+        fresh = _fresh(kind.__name__, sizes)
+    except (AttributeError, TypeError, ValueError, ConfigError):
+        return [f"{name} has no sizes that a {kind.__name__} can be made of"]
+    found = list(_compare(root, fresh, "", name))
+    if any(_noisy(module) for module in root.modules()):
+        found.append(f"{name} is in training mode (eval() ends it)")
+    return found + ([] if found or _one_rotation(root) else [f"{name}'s blocks rotate differently"])
+
+
+def _of_another_class(here: str, module: nn.Module, wanted: type) -> str:
+    same = type(module).__name__ == wanted.__name__
+    got, want = (
+        f"{cls.__module__}.{cls.__name__}" if same else cls.__name__
+        for cls in (type(module), wanted)
+    )
+    return f"{here} is a {got}, not a {want}"
+
+
+def _sizes(root: nn.Module) -> Sizes:
+    """Arguments that make a module of the same sizes; the others change no structure."""
+    none = dict.fromkeys(("ffn_dropout_p", "attn_dropout_p", "resid_dropout_p"), 0.0)
+    if isinstance(root, Kronos):
+        names = ["s1_bits", "s2_bits", "n_layers", "d_model", "n_heads", "ff_dim", "learn_te"]
+        given = {name: getattr(root, name) for name in names} | {"token_dropout_p": 0.0}
+    else:
+        names = ["d_in", "d_model", "n_heads", "ff_dim", "s1_bits", "s2_bits"]
+        given = {name: getattr(root, name) for name in names}
+        given |= {f"n_{name}": getattr(root, name) for name in ("enc_layers", "dec_layers")}
+        given |= dict.fromkeys(("beta", "gamma0", "gamma", "zeta"), 0.0)
+        given["group_size"] = root.get_buffer("tokenizer.bsq.group_basis").numel()
+    return tuple((given | none).items())
+
+
+@functools.lru_cache(maxsize=8)
+def _fresh(kind: str, sizes: Sizes) -> dict[str, Part]:
+    """The parts of a new module of these sizes, by name."""
+    with torch.device("meta"):
+        root = ROOTS[kind](**dict(sizes))
+    return {name: _part(module) for name, module in root.named_modules()}
+
+
+def _part(module: nn.Module) -> Part:
+    tensors = {**module._parameters, **module._buffers}
+    return Part(
+        type(module),
+        frozenset(module._modules),
+        {name: None if t is None else tuple(t.shape) for name, t in tensors.items()},
+        {
+            name: value
+            for name, value in vars(module).items()
+            if not name.startswith("_") and isinstance(value, int | float | str | None)
+        },
+    )
+
+
+def _compare(module: nn.Module, fresh: dict[str, Part], name: str, root: str) -> Iterator[str]:
+    """How a module and its parts differ from the fresh ones."""
+    here, want = f"{root}.{name}" if name else root, fresh[name]
+    if type(module) is not want.kind:
+        yield _of_another_class(here, module, want.kind)
+        return
+    yield from _own_differences(module, want, here)
+    if frozenset(module._modules) != want.children:
+        yield f"{here} has other parts than a fresh {want.kind.__name__} of its sizes"
+        return
+    for child, part in module._modules.items():
+        path = f"{name}.{child}" if name else child
+        if part is None:
+            yield f"{root}.{path} is missing"
+        else:
+            yield from _compare(part, fresh, path, root)
+
+
+def _own_differences(module: nn.Module, want: Part, here: str) -> Iterator[str]:
+    if module._forward_hooks or module._forward_pre_hooks:
+        yield f"{here} has a forward hook"
+    tensors = {**module._parameters, **module._buffers}
+    if {k: None if t is None else tuple(t.shape) for k, t in tensors.items()} != want.shapes:
+        yield f"{here} has other weights than a fresh {want.kind.__name__} of its sizes"
+    if any(t is not None and type(t) not in PLAIN_TENSORS for t in tensors.values()):
+        yield f"{here} has weights that are no plain tensors"
+    for name, value in vars(module).items():
+        if name in want.settings:
+            if name not in NO_MATTER and value != want.settings[name]:
+                yield f"{here}.{name} is {value!r}, not {want.settings[name]!r}"
+        elif name in NO_MATTER or name in HARMLESS or name in _base_names():
+            continue
+        elif hasattr(type(module), name):
+            yield f"{here}.{name} is overridden"
+
+
+@functools.cache
+def _base_names() -> frozenset[str]:
+    """Attributes that every module has of its own."""
+    return frozenset(vars(nn.Module()))
+
+
+def _noisy(module: nn.Module) -> bool:
+    """Whether training mode changes what this module computes by itself."""
+    if not module.training:
+        return False
+    if isinstance(module, nn.Dropout):
+        return module.p > 0
+    if isinstance(module, layers.Attention) and module.attn_dropout_p > 0:
+        return True
+    return isinstance(module, layers.CrossAttention)
+
+
+def _one_rotation(root: nn.Module) -> bool:
+    """The fused sampler turns every block's queries and keys by the first block's frequencies."""
+    rotaries = [
+        block.self_attn.rotary.inv_freq
+        for block in root.modules()
+        if isinstance(block, layers.TransformerBlock)
+    ]
+    return all(torch.equal(rotaries[0], other) for other in rotaries[1:])
