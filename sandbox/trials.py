@@ -68,14 +68,14 @@ Result = list[Traded] | Failed
 class Trials:
     """The process that forks a process for each trial; one for as many proofs as there are."""
 
-    def __init__(self, argv: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, argv: Sequence[str] = ()) -> None:
         """`argv` is the command line of the run that would be the same."""
         self._was_asked = False
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "sandbox.run", *argv],
-                env=_environment(os.environ if env is None else env, theirs.fileno()),
+                env=_environment(os.environ, theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 preexec_fn=_leave_signals_to_us,
             )
@@ -126,13 +126,13 @@ class Trials:
         self._was_asked = True
         ours, theirs = socket.socketpair()
         connection = Connection(ours.detach())
-        with theirs:
-            try:
+        try:
+            with theirs:
                 socket.send_fds(self._socket, [kind], [theirs.fileno()])
-                connection.send(what)
-            except OSError:
-                connection.close()
-                raise StrategyError(_gone("could not be started")) from None
+            connection.send(what)
+        except OSError:
+            connection.close()
+            raise StrategyError(_gone("could not be started")) from None
         return connection
 
     def _result(self, connection: Connection) -> Result:

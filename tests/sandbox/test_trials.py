@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import StrategyError
+from sandbox.trials import Trials
 from tests.conftest import make_market
 from tests.sandbox.lookahead_cases import BARS, first, proved
 
@@ -275,3 +276,14 @@ class Asks(Strategy):
     proof = proved(written(tmp_path, text), frames, source=source)
     assert proof.clean, proof.differences
     assert source.asked == 1 + proof.futures + len(proof.history_bars)
+
+
+def test_a_process_that_forks_no_more_is_one_line(frames, tmp_path):
+    path = written(
+        tmp_path, "class Buys(Strategy):\n    def next(self):\n        self.buy(size=1)\n"
+    )
+    dead = Trials()
+    dead._process.kill()
+    dead._process.wait()
+    with dead, pytest.raises(StrategyError, match="the process of a trial could not be started"):
+        proved(path, frames, trials=dead)
