@@ -8,15 +8,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .spacing import NS_PER_DAY, NS_PER_HOUR, Times, opening_times
+from .spacing import NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND, Times, opening_times
 
-SECOND_NS = 10**9
 LONGEST_DAY_NS = 26 * NS_PER_HOUR  # one with an hour of summer time to give back, and then some
 FEWEST_DATES = 5  # dates that tell a bar of two to five days from days without a bar
 MOSTLY = 0.6  # of the dates
+NEARLY_ALL = 0.98
+# Daily files of these zones are often converted to UTC as they stand. Zones without summer time
+# leave no trace, and are not recognised.
+SUMMER_ZONES = (
+    "America/New_York", "America/Chicago", "Europe/London", "Europe/Berlin", "Australia/Sydney",
+)  # fmt: skip
 EVEN = 0.6  # of the typical distance: where some dates are closer, they are days with holes
 UNIX_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
-MONDAY, FRIDAY, SUNDAY = 0, 4, 6
+MONDAY, FRIDAY, SATURDAY, SUNDAY = 0, 4, 5, 6
+FEWEST_WEEKS = 3
+ONE_OF_TEN, HARDLY_ANY = 0.1, 0.02
 FIRST_DAYS = 3  # of a month, since a weekend or New Year may come before its first session
 LAST_DAYS = 3
 MONTHS = {(26, 36): 1, (80, 102): 3, (350, 380): 12}  # days apart, lowest and highest, to months
@@ -33,25 +40,25 @@ class Dates(NamedTuple):
     said: str
 
     @classmethod
-    def of(cls, times_ns: Times, offsets_ns: Times, *, first_day: bool) -> Dates:
-        """From local midnights; `first_day`: a date is known to be the first of its bar."""
-        days_ns = times_ns + offsets_ns
-        days = days_ns // NS_PER_DAY
-        zone = "in UTC" if not offsets_ns.any() else "in its time zone"
+    def of(cls, times_ns: Times, offsets_ns: Times, *, first_day: bool, zone: str = "") -> Dates:
+        """From local midnights. first_day: a date is known to be the first of its bar. zone: its
+        name, where it is known."""
+        days = (times_ns + offsets_ns) // NS_PER_DAY
+        days_ns = days * NS_PER_DAY
         length = _Length.of(days)
         if length.daily:
-            gaps = _gaps(times_ns)
-            closes = times_ns + np.where(gaps <= LONGEST_DAY_NS, gaps, NS_PER_DAY) - SECOND_NS
-            said = f"Bars are stamped with dates: each opens at 00:00 and closes at 23:59:59 {zone}"
-            return cls(days_ns, times_ns.copy(), closes, True, said)
+            where = zone or ("their own time zone" if offsets_ns.any() else "UTC")
+            hours = f"each opens at 00:00 and closes at 23:59:59 in {where}"
+            said = f"Bars are stamped with dates: {hours}"
+            return cls(days_ns, times_ns.copy(), last_seconds(times_ns), True, said)
         reading = "first" if first_day else length.reading(days)
         if reading == "last":
-            closes = times_ns + NS_PER_DAY - SECOND_NS
+            closes = last_seconds(times_ns)
             opens = opening_times(pd.DatetimeIndex(closes, tz="UTC"))
             said = f"{length.name} bars are stamped with their last day: each closes at its end"
             return cls(days_ns, opens, closes, False, said)
         after = length.first_day_after(days) * NS_PER_DAY - offsets_ns
-        closes = np.minimum(after, times_ns + _gaps(times_ns)) - SECOND_NS
+        closes = np.minimum(after, times_ns + _gaps(times_ns)) - NS_PER_SECOND
         said = f"{length.name} bars are stamped with their first day: each closes with its last one"
         if reading == "unknown":
             said = (
@@ -108,8 +115,9 @@ class _Length(NamedTuple):
     def first_day_after(self, days: NDArray[np.int64]) -> NDArray[np.int64]:
         """The day after the last one of a bar that begins on each of `days`."""
         if self.months:
-            begun = days - _first_of_month(days) < FIRST_DAYS
-            return np.where(begun, _first_of_month(days, self.months), days + self.days)
+            into_month = days - _first_of_month(days)
+            in_next = _first_of_month(days, self.months)
+            return np.where(into_month < FIRST_DAYS, in_next, in_next + into_month)
         if self.days == 7:
             weekdays = (days + UNIX_EPOCH_WEEKDAY) % 7
             monday = (weekdays == MONDAY).mean() >= MOSTLY
@@ -122,6 +130,40 @@ def _first_of_month(days: NDArray[np.int64], ahead: int = 0) -> NDArray[np.int64
     months = days.astype("datetime64[D]").astype("datetime64[M]")
     begins: NDArray[np.int64] = (months + ahead).astype("datetime64[D]").astype(np.int64)
     return begins
+
+
+def at_midnight(local_ns: Times) -> bool:
+    """Whether all times are midnights, or 01:00 on the days that summer time lets begin then."""
+    hours, rest = np.divmod(local_ns % NS_PER_DAY, NS_PER_HOUR)
+    return not rest.any() and bool((hours <= 1).all()) and (hours == 0).mean() >= NEARLY_ALL
+
+
+def days_are_over(local_ns: Times) -> bool:
+    """Whether daily midnights end the days of a working week: on Saturdays, not on Mondays."""
+    if len(local_ns) < FEWEST_WEEKS * 5 or not at_midnight(local_ns):
+        return False
+    weekdays = (local_ns // NS_PER_DAY + UNIX_EPOCH_WEEKDAY) % 7
+    shares = np.bincount(weekdays, minlength=7) / len(weekdays)
+    return bool(shares[SATURDAY] >= ONE_OF_TEN and shares[[MONDAY, SUNDAY]].max() <= HARDLY_ANY)
+
+
+def last_seconds(times_ns: Times) -> Times:
+    """The last second of the day that begins at each local midnight."""
+    gaps = _gaps(times_ns)
+    return times_ns + np.where(gaps <= LONGEST_DAY_NS, gaps, NS_PER_DAY) - NS_PER_SECOND
+
+
+def zone_of_midnights(times_ns: Times) -> str:
+    """The time zone whose midnights these UTC times are, as its summer time shows; else ""."""
+    times_of_day = times_ns % NS_PER_DAY
+    if (times_of_day % NS_PER_HOUR).any() or len(np.unique(times_of_day)) != 2:
+        return ""
+    index = pd.DatetimeIndex(times_ns, tz="UTC")
+    for zone in SUMMER_ZONES:
+        local = index.tz_convert(zone)
+        if not (local.tz_localize(None).as_unit("ns").asi8 % NS_PER_DAY).any():
+            return zone
+    return ""
 
 
 def _gaps(times_ns: Times) -> Times:

@@ -6,7 +6,8 @@ FeedError
 ├── SourceError      a file that is missing, empty or unreadable
 └── CandleError      candles that break the contract
     ├── ColumnError  a column that is missing, doubled or not numeric
-    ├── TimeError    a time that is unreadable, doubled, out of order or in a mixed zone
+    ├── TimeError    a time that is unreadable, doubled, out of order, in a mixed zone, or an
+    │                opening that cannot be
     └── PriceError   a price, volume or amount that no market prints
 
 The text of each error names the symbol, the first bad row and its time, the value found, what is
@@ -99,7 +100,8 @@ class ColumnError(CandleError):
 
 
 class TimeError(CandleError):
-    """A time that is unreadable, doubled, out of order or in a mixed zone."""
+    """A time that is unreadable, doubled, out of order, in a mixed zone, or an opening that cannot
+    be."""
 
 
 class PriceError(CandleError):

@@ -18,10 +18,9 @@ import pandas as pd
 
 from .candles import Candles
 from .errors import CandleError, SourceError, TimeError
-from .openings import placed
+from .openings import Source, place
 from .schema import Arranged, Meant, arrange, find_columns, finish, meaning, with_index_as_column
 from .sessions import Sessions
-from .spacing import Times
 from .stamps import Stamps
 from .timing import sentences
 
@@ -90,23 +89,23 @@ def _gather(
     sessions: Sessions | None,
 ) -> Candles:
     _refuse_mixed_zones(pieces)
-    frames: dict[str, pd.DataFrame] = {}
-    opens: dict[str, Times] = {}
-    said: dict[str, str] = {}
-    repairs: list[str] = []
+    sources = []
     for symbol, parts in pieces.items():
         joined = _join([part.arranged.frame for part in parts])
-        source = ", ".join(part.source for part in parts)
-        meant = _meant(symbol, parts)
-        checked = finish(joined, symbol, source=source, repair=repair)
-        bars = placed(
-            checked, meant, symbol, source=source, repair=repair, stamps=stamps, sessions=sessions
-        )
-        frames[symbol], opens[symbol], said[symbol] = bars.frame, bars.opens_ns, bars.said
-        repairs += [*checked.repairs, *bars.repairs]
+        names = ", ".join(part.source for part in parts)
+        checked = finish(joined, symbol, source=names, repair=repair)
+        sources.append(Source(checked, _meant(symbol, parts), symbol, names))
+    bars = place(sources, repair=repair, stamps=stamps, sessions=sessions)
+    frames = {symbol: of.frame for symbol, of in bars.items()}
+    repairs = [
+        line
+        for source in sources
+        for line in (*source.checked.repairs, *bars[source.symbol].repairs)
+    ]
     return Candles(
-        frames, spec=spec, costs=costs, note=note, repairs=tuple(repairs), opens=opens,
-        timing=sentences(said, frames),
+        frames, spec=spec, costs=costs, note=note, repairs=tuple(repairs),
+        opens={symbol: of.opens_ns for symbol, of in bars.items()},
+        timing=sentences({symbol: of.said for symbol, of in bars.items()}, frames),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ The frames that go in are stamped as their source has them; those that come out 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +13,23 @@ import pandas as pd
 
 from .checks import check_openings, misplaced
 from .errors import TimeError
+from .evidence import Doubt, Read, contradicted
 from .schema import NO_TIME, Checked, Meant
 from .sessions import Sessions
 from .spacing import Times, opening_times
-from .stamps import Stamped, Stamps, timed
+from .stamps import DECLARED, Stamped, Stamps, timed
+
+# What stamps are where a doubtful reading of them is wrong, in the order in which that is asked.
+OTHERWISE: dict[Doubt, Stamps] = {"dates": "close", "closes": "open"}
+
+
+class Source(NamedTuple):
+    """One symbol's candles as they came, checked, and what is known of their times."""
+
+    checked: Checked
+    meant: Meant
+    symbol: str
+    source: str
 
 
 class Placed(NamedTuple):
@@ -23,33 +37,68 @@ class Placed(NamedTuple):
 
     frame: pd.DataFrame  # [bars, 6], by close time
     opens_ns: Times  # [bars]
-    said: str  # what was recognised, converted or assumed: a sentence, or nothing
+    said: tuple[str, ...]  # what was recognised, converted or assumed
+    doubt: Doubt | None = None
     repairs: tuple[str, ...] = ()
 
 
-def placed(
-    checked: Checked,
-    meant: Meant,
-    symbol: str,
+def place(
+    sources: Sequence[Source],
     *,
-    source: str,
     repair: bool,
     stamps: Stamps | None,
     sessions: Sessions | None,
+) -> dict[str, Placed]:
+    """Candles by the closes of their bars, by symbol; raises `TimeError` for openings that cannot
+    be, which `repair` replaces by those that the spacing of the bars tells."""
+    bars = {
+        source.symbol: _placed(source, repair=repair, stamps=stamps, sessions=sessions)
+        for source in sources
+    }
+    if len(bars) == 1 or stamps is not None:
+        return bars
+    by_symbol = {source.symbol: source for source in sources}
+    for doubt, found in OTHERWISE.items():
+        read = {symbol: _read(by_symbol[symbol], of) for symbol, of in bars.items()}
+        wrong = contradicted(read, doubt)
+        if wrong and doubt == "closes":  # a source stamps all its moments alike
+            witness = next(iter(wrong.values()))
+            wrong = {symbol: witness for symbol, of in bars.items() if of.doubt == doubt}
+        for symbol, witness in wrong.items():
+            bars[symbol] = _placed(
+                by_symbol[symbol], repair=repair, stamps=found, sessions=sessions,
+                why=f"the prices of {witness} show",
+            )  # fmt: skip
+    return bars
+
+
+def _read(source: Source, bars: Placed) -> Read:
+    stamps, closes = (pd.DatetimeIndex(of.index).asi8 for of in (source.checked.frame, bars.frame))
+    first, last = (bars.frame[name].to_numpy() for name in ("open", "close"))
+    return Read(bars.doubt, stamps, closes, last, np.log(last / first))
+
+
+def _placed(
+    source: Source,
+    *,
+    repair: bool,
+    stamps: Stamps | None,
+    sessions: Sessions | None,
+    why: str = DECLARED,
 ) -> Placed:
-    """Checked candles by the closes of their bars; raises `TimeError` for openings that cannot be,
-    which `repair` replaces by those that the spacing of the bars tells."""
-    _refuse_contradiction(meant, stamps, symbol, source)
+    checked, meant, symbol, name = source
+    _refuse_contradiction(meant, stamps, symbol, name)
     times = pd.DatetimeIndex(checked.frame.index).asi8
     opened = checked.opened_ns if meant.opened else None
-    said = timed(Stamped(times, checked.offsets_ns, opened, meant.column), stamps, sessions)
-    index = pd.DatetimeIndex(said.closes_ns, tz="UTC", name="time")
+    stamped = Stamped(times, checked.offsets_ns, opened, meant.column)
+    found = timed(stamped, stamps, sessions, why=why)
+    index = pd.DatetimeIndex(found.closes_ns, tz="UTC", name="time")
     frame = checked.frame.set_axis(index, axis=0)
-    opens, repairs = said.opens_ns, tuple[str, ...]()
+    opens, repairs = found.opens_ns, tuple[str, ...]()
     if opened is not None and repair:
         opens, repairs = _mended(index, opens, symbol)
-    check_openings(index, opens, symbol, source=source)
-    return Placed(frame, opens, said.said, repairs)
+    check_openings(index, opens, symbol, source=name)
+    return Placed(frame, opens, found.said, found.doubt, repairs)
 
 
 def _mended(index: pd.DatetimeIndex, opens: Times, symbol: str) -> tuple[Times, tuple[str, ...]]:

@@ -112,15 +112,7 @@ def arrange(
     raw = with_index_as_column(raw)
     found = find_columns(raw, symbol if source is None else f"{symbol} ({source})")
     stamps = "time" if "time" in found or "open_time" not in found else "open_time"
-    for name in (stamps, *PRICES):
-        if name not in found:
-            raise ColumnError.at(
-                f"no column {name}; there are {', '.join(map(str, raw.columns)) or 'none'}",
-                symbol=symbol,
-                source=source,
-                value=name,
-                remedy=f"name one {name} (or {', '.join(ALIASES[name])})",
-            )
+    _require((stamps, *PRICES), found, raw, symbol, source)
     if raw.empty:
         raise empty(symbol, source)
     parsed = parse_times(raw[found[stamps]], symbol, source=source, lenient=lenient)
@@ -142,7 +134,26 @@ def arrange(
     return Arranged(frame, parsed.zoned, Meant(column, opened))
 
 
+def _require(
+    names: tuple[str, ...],
+    found: dict[str, object],
+    raw: pd.DataFrame,
+    symbol: str,
+    source: str | None,
+) -> None:
+    for name in names:
+        if name not in found:
+            raise ColumnError.at(
+                f"no column {name}; there are {', '.join(map(str, raw.columns)) or 'none'}",
+                symbol=symbol,
+                source=source,
+                value=name,
+                remedy=f"name one {name} (or {', '.join(ALIASES[name])})",
+            )
+
+
 def _called_after(column: object) -> Column:
+    """Whether a column of times says that they are closes."""
     name = str(column).lower()
     return "close" if "close" in name or "closing" in name or "end" in name else "time"
 
@@ -180,7 +191,8 @@ def normalise(raw: pd.DataFrame, symbol: str, *, source: str | None = None) -> p
     """A user's table of one symbol in the shape of candles [bars, 6], not yet validated.
 
     Known column names are in `ALIASES`; others are left out. Times without a zone are taken as
-    UTC as they stand. Raises as `arrange` does.
+    UTC. They stay as they stand: what they mean, `load` and `from_frames` find out. Raises as
+    `arrange` does.
     """
     return fill(arrange(raw, symbol, source=source).frame)
 

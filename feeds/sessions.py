@@ -7,7 +7,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .spacing import DAILY_NS, NS_PER_DAY, NS_PER_HOUR, Times, usual_length
+from .spacing import (
+    DAILY_NS,
+    NS_PER_DAY,
+    NS_PER_HOUR,
+    NS_PER_SECOND,
+    Times,
+    usual_length,
+)  # fmt: skip
 
 # Shares of a series' bars, or of the sessions that it touches.
 MOSTLY_INSIDE = 0.98  # of another market with weekends and holidays of its own it is less
@@ -39,23 +46,29 @@ class Sessions(Protocol):
 class Held(NamedTuple):
     """Sessions as one series of bars sees them."""
 
+    name: str
     hours: Hours
     times_ns: Times  # [bars]
 
     @classmethod
     def of(cls, sessions: Sessions, times_ns: Times) -> Held:
         hours = sessions.hours(int(times_ns[0]) - NS_PER_DAY, int(times_ns[-1]) + NS_PER_DAY)
-        return cls(hours, times_ns)
+        return cls(sessions.name, hours, times_ns)
 
-    def of_dates(self, days_ns: Times) -> NDArray[np.int64] | None:
-        """`[bars]` dates to their sessions' places, -1 where there is none; None where the dates
-        are not those of this calendar."""
+    def of_dates(self, days_ns: Times) -> tuple[Hours, NDArray[np.bool_]] | None:
+        """The session of each of `[bars]` dates, and whether it has one at all; None where the
+        dates are not those of this calendar.
+
+        A session that ends at midnight is taken to end a second before, on its own date.
+        """
         places = np.clip(np.searchsorted(self.hours.days_ns, days_ns), 0, self._last)
-        held = self.hours.days_ns[places] == days_ns
+        has_one = self.hours.days_ns[places] == days_ns
         covered = (days_ns >= self.hours.days_ns[0]) & (days_ns <= self.hours.days_ns[-1])
-        if not covered.any() or held[covered].mean() < MOSTLY_INSIDE:
+        if not covered.any() or has_one[covered].mean() < MOSTLY_INSIDE:
             return None
-        return np.where(held, places, -1)
+        closes = self.hours.closes_ns[places]
+        closes = np.where(closes == days_ns + NS_PER_DAY, closes - NS_PER_SECOND, closes)
+        return Hours(days_ns, self.hours.opens_ns[places], closes), has_one
 
     @property
     def stamps_are(self) -> str | None:
@@ -75,7 +88,7 @@ class Held(NamedTuple):
         places = np.searchsorted(self.hours.opens_ns, self.times_ns) - 1
         known = places >= 0
         opens, closes = self.hours.opens_ns[places], self.hours.closes_ns[places]
-        if usual_length(self.times_ns) >= DAILY_NS:
+        if self._daily:
             inside = known & (self.times_ns <= closes + LATEST_AFTER_CLOSE_NS)
             followed = (known & (self.times_ns == closes)).mean() >= MOSTLY_AT_CLOSE
         else:
@@ -96,6 +109,10 @@ class Held(NamedTuple):
         return np.where(inside, closes, np.iinfo(np.int64).max)
 
     @property
+    def _daily(self) -> bool:
+        return usual_length(self.times_ns) >= DAILY_NS
+
+    @property
     def _last(self) -> int:
         return len(self.hours.days_ns) - 1
 
@@ -105,10 +122,11 @@ class Held(NamedTuple):
 
     def _share_inside(self) -> float:
         places = self._opened_before_or_at()
-        return self._share(
-            (self.hours.opens_ns[places] <= self.times_ns)
-            & (self.times_ns <= self.hours.closes_ns[places])
-        )
+        closes = self.hours.closes_ns[places]
+        if self._daily:
+            closes = closes + LATEST_AFTER_CLOSE_NS
+        opens = self.hours.opens_ns[places]
+        return self._share((opens <= self.times_ns) & (self.times_ns <= closes))
 
     def _share(self, inside: NDArray[np.bool_]) -> float:
         """Of the bars in the years that the calendar knows."""

@@ -16,23 +16,28 @@ from numpy.typing import NDArray
 
 Times = NDArray[np.int64]  # nanoseconds since 1970, UTC; or lengths of time in nanoseconds
 
-NS_PER_HOUR = 3_600 * 10**9
+NS_PER_SECOND = 10**9
+NS_PER_HOUR = 3_600 * NS_PER_SECOND
 NS_PER_DAY = 24 * NS_PER_HOUR
 DAILY_NS = 20 * NS_PER_HOUR  # bars this far apart are daily or longer
 MONTHLY_NS = 27 * NS_PER_DAY  # from here on the calendar makes lengths uneven
 UNEVEN = 1.2  # of the typical length, the longest of months, quarters or years
 # A session's first bar never stands beside the one before it, so its length hides in the distance
-# from one session to the next: a distance nearly as frequent as the most frequent may be it.
+# from one session to the next: one several times the most frequent, and nearly as frequent, may be
+# it. Bars missing at random do not give such distances.
 NEARLY_AS_FREQUENT = 0.7
 FEW = 1  # times less often, in any case
+SEVERAL = 4
+DOUBT, FEWEST_TO_DOUBT = 1.5, 10  # standard deviations; times that a spacing was seen
 CANDIDATES = 12  # spacings that are looked for, the most frequent and the most often repeated
 
 # When a stretch of bars has another length than the series usually has: either another spacing is
-# more frequent there, by so many standard deviations, or the usual one is missing, and would be by
-# so small a chance if bars of it were missing at random. First likely, then certain.
+# more frequent there than bars missing at random make it, by so many standard deviations, or the
+# usual one is missing, which had so small a chance. First likely, then certain.
 STRETCHES = (5, 8, 20, 60, 150)  # spacings
 NEAR = 20
-SIGN_TESTS = (3.5, 4.5)
+SIGN_TESTS = (4.0, 4.7)
+ONE_OF_TWO, ONE_OF_THREE = 1 / 2, 1 / 3
 CHANCES = (1e-7, 1e-10)
 CHANGE = 50  # bars whose usual length is taken, where it changes
 HARDLY_ANY = 0.01  # of such parts
@@ -81,7 +86,7 @@ def _openings(closes: Times, *, first_bar_hides: bool) -> Times:
         return closes - NS_PER_DAY
     spacing = _whole_days(gaps)
     lengths, _ = _lengths(spacing, hides=first_bar_hides)
-    lengths[1:] += np.maximum(gaps - spacing, 0)
+    lengths[1:] += np.where(lengths[1:] >= DAILY_NS, np.maximum(gaps - spacing, 0), 0)
     opens: Times = closes - lengths
     at_once = gaps < 2 * lengths[1:]
     opens[1:] = np.where(at_once, closes[:-1], np.maximum(opens[1:], closes[:-1]))
@@ -98,10 +103,15 @@ def _typical(values: Times, counts: NDArray[np.int64], *, hides: bool) -> np.int
     """The most frequent of the spacings, and the largest of several that are."""
     most = counts.max()
     mode = values[counts == most].max()
+    if most >= FEWEST_TO_DOUBT:  # where half the bars are missing, twice the length may come first
+        short = (values * 2 == mode) | (values * 3 == mode)
+        short &= counts >= most - DOUBT * np.sqrt(most)
+        mode = values[short].min() if short.any() else mode
     if mode >= MONTHLY_NS:
         return values[values <= UNEVEN * mode].max()
     if mode < DAILY_NS and hides:
-        return values[counts >= NEARLY_AS_FREQUENT * most - FEW].max()
+        hidden = (counts >= NEARLY_AS_FREQUENT * most - FEW) & (values >= SEVERAL * mode)
+        return values[hidden].max() if hidden.any() else mode
     return mode
 
 
@@ -177,8 +187,10 @@ class _Stretches:
         most = counts.max(axis=0)
         mode = self._largest(counts == most)
         if self._hides:
-            nearly = counts >= NEARLY_AS_FREQUENT * most - FEW
-            mode = np.where(mode < DAILY_NS, self._largest(nearly & (counts > 0)), mode)
+            hidden = (counts >= NEARLY_AS_FREQUENT * most - FEW) & (counts > 0)
+            hidden &= self._values[:, None] >= SEVERAL * mode
+            hides = (mode < DAILY_NS) & hidden.any(axis=0)
+            mode = np.where(hides, self._largest(hidden), mode)
         return np.where(most > 0, mode, 0)
 
     def _largest(self, where: NDArray[np.bool_]) -> Times:
@@ -190,12 +202,16 @@ class _Stretches:
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Whether bars have another length than usual in a stretch: likely, and certainly."""
         most, usual = counts.max(axis=0), counts[self._at_usual]
+        both = most + usual
+        several = self._largest(counts == most) >= SEVERAL * self._usual
+        share = np.where(several, ONE_OF_THREE, ONE_OF_TWO)  # at most, of bars missing at random
+        excess = (most - share * both) / np.sqrt(np.maximum(share * (1 - share) * both, 1))
         smallest = self._values[np.argmax(counts > 0, axis=0)]
         missed = known * np.maximum(smallest / self._usual - 1, 1)  # bars of the usual length
         missing = (usual == 0) & (most > 0) & (known >= LEAST_KNOWN)
         tested = [
-            (most - usual >= deviations * np.sqrt(most + usual)) & (most > usual)
-            | missing & (missed * self._chance <= np.log(chance))
+            ((excess >= deviations) & (most > usual))
+            | (missing & (missed * self._chance <= np.log(chance)))
             for deviations, chance in zip(SIGN_TESTS, CHANCES, strict=True)
         ]
         return tested[0], tested[1]

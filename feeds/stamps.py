@@ -11,13 +11,28 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from .dates import Dates
+from .dates import Dates, at_midnight, days_are_over, last_seconds, zone_of_midnights
+from .evidence import Doubt
 from .sessions import Held, Sessions
-from .spacing import NS_PER_DAY, Times, closing_times, opening_times
+from .spacing import DAILY_NS, NS_PER_DAY, Times, closing_times, opening_times
 
 Stamps: TypeAlias = Literal["open", "close"]
 Column: TypeAlias = Literal["open", "close", "time"]  # what the column of stamps is called after
+
+FEWEST_DAYS = 5  # at midnight, before bars within the day, for them to be dates
+ASSUMED = (
+    "Stamps are taken as the closing times of bars: if they are opening times, as in most files of "
+    "crypto exchanges, say --stamps open, else --stamps close"
+)
+DECLARED = "declared"
+WITH_SESSION = "Bars are stamped with dates: each opens and closes with its session"
+DAYS_OVER = "Stamps at midnight are closing times: Saturdays have them and Mondays do not"
+DAYS_AND_SHORTER = (
+    "Daily bars before or after shorter ones are stamped with dates: each closes at 23:59:59; the "
+    "stamps of the shorter ones are taken as closing times (--stamps open, if they are not)"
+)
 
 
 class Stamped(NamedTuple):
@@ -34,45 +49,68 @@ class Timed(NamedTuple):
 
     closes_ns: Times  # [bars]
     opens_ns: Times  # [bars], each before its close and none before the close of the last bar
-    said: str = ""  # what was recognised, converted or assumed: a sentence, or nothing
+    said: tuple[str, ...] = ()  # what was recognised, converted or assumed
+    doubt: Doubt | None = None
 
 
-def timed(stamped: Stamped, declared: Stamps | None, sessions: Sessions | None) -> Timed:
-    """`declared`: what the stamps are, where the user says so."""
+def timed(
+    stamped: Stamped, declared: Stamps | None, sessions: Sessions | None, *, why: str = DECLARED
+) -> Timed:
+    """`declared`: what the stamps are, where the user, or `why`, says so."""
+    if declared != "close":
+        stamped, zone = _in_zone(stamped)
+        if declared is None and days_are_over(stamped.times_ns + stamped.offsets_ns):
+            return _closed(stamped, None, DAYS_OVER)
+        if _are_dates(stamped):
+            return _dated(stamped, declared, sessions, zone)
     held = Held.of(sessions, stamped.times_ns) if sessions is not None else None
-    if declared == "close":
-        return _closed(stamped, held, "")
-    local_ns = stamped.times_ns + stamped.offsets_ns
-    if not (local_ns % NS_PER_DAY).any():
-        return _dated(stamped, declared, sessions)
     evidence = held.stamps_are if held is not None else None
     if declared == "open":
-        return _opened(stamped, held, "Stamps are taken as opening times, as declared")
+        return _opened(stamped, held, f"Stamps are taken as opening times, as {why}")
     if stamped.column == "open":
         return _opened(stamped, held, "Stamps are opening times, as their column says")
-    if stamped.column == "time" and stamped.opened_ns is None and evidence == "open":
-        assert sessions is not None
-        return _opened(
-            stamped, held, f"Stamps are opening times, as the sessions of {sessions.name} show"
-        )
-    known = stamped.column == "close" or stamped.opened_ns is not None or evidence == "close"
-    return _closed(stamped, held, "" if known else ASSUMED)
+    if declared == "close" and why != DECLARED:
+        return _closed(stamped, held, f"Stamps at midnight are closing times, as {why}")
+    if declared == "close" or stamped.column == "close" or stamped.opened_ns is not None:
+        return _closed(stamped, held)
+    if held is not None and evidence == "open":
+        return _opened(stamped, held, f"Stamps are opening times, as the hours of {held.name} show")
+    days = _days_beside_shorter_bars(stamped.times_ns + stamped.offsets_ns)
+    if days.any():
+        return _closed(_at_their_end(stamped, days), held, DAYS_AND_SHORTER)
+    if evidence == "close":
+        return _closed(stamped, held)
+    return _closed(stamped, held, ASSUMED)._replace(doubt="closes")
 
 
-ASSUMED = (
-    "Stamps are taken as the closing times of bars: if they are opening times, as in most files of "
-    "crypto exchanges, say --stamps open, else --stamps close"
-)
+def _in_zone(stamped: Stamped) -> tuple[Stamped, str]:
+    """Stamps in UTC that are midnights elsewhere get the offsets of that zone; and its name."""
+    zone = "" if stamped.offsets_ns.any() else zone_of_midnights(stamped.times_ns)
+    if not zone:
+        return stamped, ""
+    local = _index(stamped.times_ns).tz_convert(zone).tz_localize(None).as_unit("ns").asi8
+    return stamped._replace(offsets_ns=local - stamped.times_ns), zone
 
 
-def _closed(stamped: Stamped, held: Held | None, said: str) -> Timed:
+def _are_dates(stamped: Stamped) -> bool:
+    """Whether all stamps are local midnights, and not those at which bars closed: such bars say
+    themselves that they opened before."""
+    if not at_midnight(stamped.times_ns + stamped.offsets_ns):
+        return False
+    opened = stamped.opened_ns
+    return opened is None or bool((opened >= stamped.times_ns).any())
+
+
+def _closed(stamped: Stamped, held: Held | None, *said: str) -> Timed:
     """Stamps that are closing times."""
     closes = stamped.times_ns
     if stamped.opened_ns is not None:
         return Timed(closes, stamped.opened_ns, said)
     opens = opening_times(_index(closes))
-    bound = held.opens_of_closes() if held is not None else None
-    if bound is not None:
+    if held is not None:
+        bound = held.opens_of_closes()
+        if bound is None:
+            return Timed(closes, opens, (*said, _not_used(held.name)))
         opens = np.maximum(opens, bound)
     return Timed(closes, opens, said)
 
@@ -81,30 +119,56 @@ def _opened(stamped: Stamped, held: Held | None, said: str) -> Timed:
     """Stamps that are opening times."""
     opens = stamped.times_ns
     closes = closing_times(_index(opens))
-    bound = held.closes_of_opens() if held is not None else None
-    if bound is not None:
+    said = f"{said}: each bar closes its length later"
+    if held is not None:
+        bound = held.closes_of_opens()
+        if bound is None:
+            return Timed(closes, opens, (said, _not_used(held.name)))
         closes = np.minimum(closes, bound)
-    return Timed(closes, opens, f"{said}: each bar closes its length later")
+    return Timed(closes, opens, (said,))
 
 
-def _dated(stamped: Stamped, declared: Stamps | None, sessions: Sessions | None) -> Timed:
+def _dated(
+    stamped: Stamped, declared: Stamps | None, sessions: Sessions | None, zone: str
+) -> Timed:
     """Stamps that are dates."""
     first_day = declared == "open" or stamped.column == "open"
-    dates = Dates.of(stamped.times_ns, stamped.offsets_ns, first_day=first_day)
-    opens, closes, said = dates.opens_ns, dates.closes_ns, dates.said
-    held = Held.of(sessions, dates.days_ns) if sessions is not None and dates.daily else None
-    places = held.of_dates(dates.days_ns) if held is not None else None
-    if held is not None and places is not None and sessions is not None:
-        opens = np.where(places >= 0, held.hours.opens_ns[places], opens)
-        closes = np.where(places >= 0, held.hours.closes_ns[places], closes)
-        said = (
-            "Bars are stamped with dates: each opens and closes with its session of "
-            f"{sessions.name}"
-        )
+    dates = Dates.of(stamped.times_ns, stamped.offsets_ns, first_day=first_day, zone=zone)
+    opens, closes, said = dates.opens_ns, dates.closes_ns, [dates.said]
+    if sessions is None and dates.daily:
+        said = [f"{dates.said}, as long as no --exchange gives its hours"]
+    elif sessions is not None and dates.daily:
+        found = Held.of(sessions, dates.days_ns).of_dates(dates.days_ns)
+        if found is None:
+            said.append(_not_used(sessions.name))
+        else:
+            hours, has_one = found
+            opens = np.where(has_one, hours.opens_ns, opens)
+            closes = np.where(has_one, hours.closes_ns, closes)
+            said = [f"{WITH_SESSION} of {sessions.name}"]
     if stamped.opened_ns is not None:
-        return Timed(closes, stamped.opened_ns, said)
+        return Timed(closes, stamped.opened_ns, tuple(said))
     opens[1:] = np.maximum(opens[1:], closes[:-1])
-    return Timed(closes, opens, said)
+    doubtful = stamped.column == "time" and dates.said in said[0] and dates.daily and not first_day
+    return Timed(closes, opens, tuple(said), "dates" if doubtful else None)
+
+
+def _days_beside_shorter_bars(local_ns: Times) -> NDArray[np.bool_]:
+    """Which stamps are dates in a series that goes on, or began, with bars within the day: those a
+    day from their neighbours, if all of them are midnights."""
+    far = np.diff(local_ns) >= DAILY_NS
+    apart = np.append(far, True) & np.insert(far, 0, True)
+    days = apart & (local_ns % NS_PER_DAY == 0)
+    return days if days.sum() >= FEWEST_DAYS and days.sum() == apart.sum() else np.zeros_like(days)
+
+
+def _at_their_end(stamped: Stamped, days: NDArray[np.bool_]) -> Stamped:
+    closes = last_seconds(stamped.times_ns)
+    return stamped._replace(times_ns=np.where(days, closes, stamped.times_ns))
+
+
+def _not_used(name: str) -> str:
+    return f"Bars are not those of the sessions of {name}, whose hours are not used for them"
 
 
 def _index(times_ns: Times) -> pd.DatetimeIndex:

@@ -6,16 +6,15 @@ a bar that opens after its decision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from .dates import MONTHS
-from .spacing import NS_PER_DAY, NS_PER_HOUR, lengths_seen
+from .spacing import NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND, lengths_seen
 from .words import listed
 
-NS_PER_SECOND = 10**9
 UNITS = {
     "week": 7 * NS_PER_DAY,
     "day": NS_PER_DAY,
@@ -26,15 +25,17 @@ UNITS = {
 RULE = "an order fills only in a bar that opens at or after its decision"
 
 
-def sentences(said: Mapping[str, str], frames: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
-    """`said`: by symbol how its stamps were read, or nothing."""
+def sentences(
+    said: Mapping[str, Sequence[str]], frames: Mapping[str, pd.DataFrame]
+) -> tuple[str, ...]:
+    """`said`: by symbol how its stamps were read, in sentences without their full stop."""
     by_text: dict[str, list[str]] = {}
-    for symbol, text in said.items():
-        by_text.setdefault(text, []).append(symbol)
+    for symbol, texts in said.items():
+        for text in texts:
+            by_text.setdefault(text, []).append(symbol)
     read = [
         f"{text}." if len(symbols) == len(said) else f"{text} ({listed(symbols)})."
         for text, symbols in by_text.items()
-        if text
     ]
     return (*read, *_differences(frames))
 

@@ -16,10 +16,12 @@ from feeds import COLUMNS
 from kronos import Forecast, series_key, time_stamps
 from sandbox.config import RunConfig
 from sandbox.feed import times_ns
-from sandbox.horizon import NS_PER_DAY, future_times, is_daily
+from sandbox.horizon import NS_PER_DAY, NS_PER_HOUR, future_times, is_daily
 from sandbox.memory import expect_room
 
 Array = NDArray[Any]
+
+NS_PER_MINUTE, NS_PER_SECOND = NS_PER_HOUR // 60, NS_PER_HOUR // 3600
 
 STRETCHES_PER_CALL = 8192  # of times; bounds memory, answers do not depend on it
 WINDOW_BYTES = 64  # of a window's row, asof and place in the list of symbols
@@ -205,7 +207,11 @@ def _future(times: Array, ends: Array, sampling: Sampling, calendar: Calendar | 
 
 def _calendar(stamps_ns: Array, daily: Array) -> Array:
     """`[W, n]` times to `[W, n, 5]` fields; each time is looked up in the calendar only once."""
-    shown_ns = np.where(daily[:, None], stamps_ns - stamps_ns % NS_PER_DAY, stamps_ns)
+    # a bar that closes in the last second of some zone's day has that day's date, not UTC's
+    ends_a_day = stamps_ns % NS_PER_MINUTE == NS_PER_MINUTE - NS_PER_SECOND
+    in_its_day = np.where(ends_a_day, stamps_ns - NS_PER_DAY // 2, stamps_ns)
+    dates_ns = in_its_day - in_its_day % NS_PER_DAY
+    shown_ns = np.where(daily[:, None], dates_ns, stamps_ns)
     unique_ns, places = np.unique(shown_ns, return_inverse=True)
     fields = time_stamps(pd.DatetimeIndex(unique_ns, tz="UTC"))
     shaped: Array = fields[places.reshape(shown_ns.shape)]

@@ -168,6 +168,8 @@ def test_a_price_is_its_reference_and_the_parts(costs, buying, size, price, reac
         ("volume_cap_pct", 0.0, "above 0 and at most 100"),
         ("volume_cap_pct", 101.0, "above 0 and at most 100"),
         ("price_limit_pct", 0.0, "above 0"),
+        ("price_limit_pct", math.inf, "above 0"),
+        ("lot_size", math.inf, "above 0"),
         ("lot_size", 0.0, "above 0"),
     ],
 )
@@ -205,3 +207,25 @@ def test_an_unknown_preset_or_cost_is_named():
         cost_model("crpto")
     with pytest.raises(ConfigError, match=r"^cost 'spread': not known \(one of commission_bps, "):
         cost_model("us", spread=1.0)
+
+
+def test_a_cap_of_the_whole_volume_is_allowed():
+    assert CostModel(volume_cap_pct=100.0).volume_cap_pct == 100.0
+
+
+@pytest.mark.parametrize("buying", [True, False])
+def test_no_price_is_beyond_its_limit_by_as_much_as_a_rounding(buying):
+    """Slippage takes all the room there is, and reference * (1 + room) may round past the limit."""
+    model = CostModel(slippage_bps=9_000.0)
+    generator = np.random.default_rng(0)
+    lower, upper = generator.uniform(0.6, 0.8, 1_000), generator.uniform(0.8, 1.0, 1_000)
+    for reference, limit in zip(*((lower, upper) if buying else (upper, lower)), strict=True):
+        terms = (to_buy if buying else to_sell)(float(reference), float(limit))
+        price = model.quote(1.0, terms).price
+        assert price <= limit if buying else price >= limit
+        assert price == pytest.approx(limit, rel=1e-12)
+
+
+def test_a_name_like_no_preset_gets_no_suggestion():
+    with pytest.raises(ConfigError, match=r"^costs 'zzz': not known \(one of us, ph, "):
+        cost_model("zzz")
