@@ -24,6 +24,10 @@ from sandbox.errors import ConfigError, SandboxError
 from sandbox.memory import is_shortage, ran_out
 from sandbox.presets import PRESETS, preset_options
 
+# A variable of the environment that makes a run's process one that tries strategies for a proof:
+# the number of the socket to take them from.
+TRIALS_SOCKET = "SANDBOX_TRIALS"
+
 _UNSET: Any = argparse.SUPPRESS  # an option not given leaves RunConfig's default in charge
 
 

@@ -75,7 +75,7 @@ def _prove_all(
     from sandbox.job import prepare  # brings the heavy libraries, which --help can do without
     from sandbox.trials import Trials
 
-    with Trials(_of_a_run(given)) as trials:  # before any code of a strategy runs here
+    with Trials(of_a_run(given)) as trials:  # before any code of a strategy runs here
         seen = {Path(text): _seen_loading(text) for text in config.strategies}
         run = prepare(config)
         trials.import_as_here()
@@ -86,15 +86,16 @@ def _prove_all(
             keep(proof)
 
 
-def _of_a_run(given: Sequence[str]) -> list[str]:
+def of_a_run(given: Sequence[str]) -> list[str]:
     """The command line of the run that is proved: the same without what only a proof has."""
     left = iter(given)
     kept = []
     for text in left:
-        if text == "--cuts":
-            next(left, None)
-        elif not text.startswith("--cuts="):
+        name, equals, _ = text.partition("=")
+        if name not in ("--cu", "--cut", "--cuts"):  # argparse takes what is begun
             kept.append(text)
+        elif not equals:
+            next(left, None)
     return kept
 
 

@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before the imports below, which take a second
     end_on_signals()
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sandbox.cli import add_run_options, add_strategy_files, config_of, guarded, option
+from sandbox.cli import (
+    TRIALS_SOCKET,
+    add_run_options,
+    add_strategy_files,
+    config_of,
+    guarded,
+    option,
+)
 from sandbox.cli import parser as new_parser
 from sandbox.interrupts import leave
 from sandbox.progress import progress_bar
@@ -31,6 +39,10 @@ INTERRUPTED = "no run folder was written; finished forecasts stay in the store"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    if os.environ.get(TRIALS_SOCKET):  # a proof started this process, to try strategies in it
+        from sandbox.trials import serve
+
+        return serve(int(os.environ.pop(TRIALS_SOCKET)))
     args = _parser().parse_args(argv)
     return guarded(lambda: _run(args), debug=args.debug, interrupted=INTERRUPTED)
 
@@ -38,10 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     config = config_of(args)
     from sandbox.job import run_job  # brings the heavy libraries, which --help can do without
-    from sandbox.trials import serve
+    from sandbox.trials import Trials  # noqa: F401 - what a trial has loaded, a run has, too
 
-    if serve():  # a proof has started this process, to try strategies as a run does
-        return
     show(run_job(config, out=args.out, bar=progress_bar), Console())
 
 

@@ -25,13 +25,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sandbox.cli import TRIALS_SOCKET
 from sandbox.errors import SandboxError, StrategyError
 from sandbox.portfolios import Loaded, Market, Portfolio, Stopped, Traded, Trading, backtests
 from sandbox.reads import is_library
 from sandbox.signal import ForecastBook
 from sandbox.strategy import Strategy
 
-SOCKET = "SANDBOX_TRIALS"  # of the environment: the number of the socket to take trials from
 ROOT = Path(__file__).resolve().parent.parent
 IMPORT, TRIAL = b"i", b"t"
 NEVER_IN_A_RUN = {
@@ -68,14 +68,14 @@ Result = list[Traded] | Failed
 class Trials:
     """The process that forks a process for each trial; one for as many proofs as there are."""
 
-    def __init__(self, argv: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, argv: Sequence[str] = ()) -> None:
         """`argv` is the command line of the run that would be the same."""
         self._was_asked = False
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "sandbox.run", *argv],
-                env=_environment(os.environ if env is None else env, theirs.fileno()),
+                env=_environment(os.environ, theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 preexec_fn=_leave_signals_to_us,
             )
@@ -126,13 +126,13 @@ class Trials:
         self._was_asked = True
         ours, theirs = socket.socketpair()
         connection = Connection(ours.detach())
-        with theirs:
-            try:
+        try:
+            with theirs:
                 socket.send_fds(self._socket, [kind], [theirs.fileno()])
-                connection.send(what)
-            except OSError:
-                connection.close()
-                raise StrategyError(_gone("could not be started")) from None
+            connection.send(what)
+        except OSError:
+            connection.close()
+            raise StrategyError(_gone("could not be started")) from None
         return connection
 
     def _result(self, connection: Connection) -> Result:
@@ -144,20 +144,14 @@ class Trials:
         return result
 
 
-def serve() -> bool:
-    """Fork a process for each trial until nobody asks for one any more.
-
-    False at once in a process that was not started for it.
-    """
-    number = os.environ.pop(SOCKET, None)
-    if number is None:
-        return False
+def serve(number: int) -> int:
+    """Fork a process for each trial that the socket asks for, until nobody asks any more."""
     importlib.import_module("sandbox.job")
     _ = is_library("")  # finds out once where libraries are
     gc.collect()
     gc.freeze()  # what is forked searches none of this for garbage, which would copy it
     children: set[int] = set()
-    with socket.socket(fileno=int(number)) as asks:
+    with socket.socket(fileno=number) as asks:
         while (asked := socket.recv_fds(asks, 1, 1))[0]:
             connection = Connection(asked[1][0])
             if asked[0] == IMPORT:
@@ -168,7 +162,7 @@ def serve() -> bool:
             children = {pid for pid in children if os.waitpid(pid, os.WNOHANG) == (0, 0)}
     for pid in children:
         os.kill(pid, signal.SIGKILL)
-    return True
+    return 0
 
 
 def _forked(asks: socket.socket, connection: Connection) -> int:
@@ -225,7 +219,7 @@ def _environment(given: Mapping[str, str], socket_number: int) -> dict[str, str]
     way = {} if str(ROOT) in found or is_library(str(ROOT)) else {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), given.get("PYTHONPATH")]))
     }  # fmt: skip
-    return {**given, **way, SOCKET: str(socket_number)}
+    return {**given, **way, TRIALS_SOCKET: str(socket_number)}
 
 
 def _leave_signals_to_us() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sandbox.lookahead_cli import lines, main
+from sandbox.lookahead_cli import lines, main, of_a_run
 from sandbox.rerun import Decision, first_difference
 from tests.sandbox.lookahead_cases import FIRST, Never, PeeksOneBar, make_jumps, proved
 
@@ -131,3 +131,9 @@ def test_an_error_of_a_strategy_s_own_says_where(tmp_path, capsys):
     assert len(shown) == 1
     assert shown[0].startswith("error: bad: ZeroDivisionError: division by zero (")
     assert "bad.py:3" in shown[0]
+
+
+@pytest.mark.parametrize("cuts", [["--cuts", "2"], ["--cuts=2"], ["--cut", "2"], ["--cu=2"]])
+def test_the_trials_have_the_command_line_of_a_run(cuts):
+    options = ["topk.py", "--costs", "us", "--param", "k=2"]
+    assert of_a_run([*options[:3], *cuts, *options[3:]]) == options

@@ -1,12 +1,17 @@
 """A trial's process holds what a run's does: a strategy finds no other candles, and no proof."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from sandbox.errors import StrategyError
+from sandbox.trials import Trials
 from tests.conftest import make_market
 from tests.sandbox.lookahead_cases import BARS, first, proved
 
@@ -186,6 +191,41 @@ def test_a_trial_that_ends_early_is_one_line(frames, tmp_path, act, message):
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("to_all", [True, False])
+def test_ctrl_c_is_one_line_and_leaves_no_process(tmp_path, to_all):
+    path = written(
+        tmp_path,
+        f"""
+import time
+class Sleeps(Strategy):
+    def next(self):
+        with open({str(tmp_path / "pid")!r}, "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(60)
+""",
+    )
+    options = ["--data", "sample:AAPL", "--start", "2021-01-04", "--end", "2021-01-29"]
+    command = [sys.executable, "-m", "sandbox.lookahead", str(path), *options]
+    with subprocess.Popen(
+        [*command, "--signal", "momentum", "--lookback", "20"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:  # fmt: skip
+        pid = wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
+        assert process.wait(30) == 1
+        assert process.stderr.read().splitlines()[-1] == "error: interrupted"
+    assert wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def wait_for(condition, secs=60):
+    until = time.monotonic() + secs
+    while not (found := condition()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return found
+
+
 def test_an_error_that_cannot_be_sent_is_told_in_words(frames, tmp_path):
     text = """
 class Odd(Exception):
@@ -236,3 +276,14 @@ class Asks(Strategy):
     proof = proved(written(tmp_path, text), frames, source=source)
     assert proof.clean, proof.differences
     assert source.asked == 1 + proof.futures + len(proof.history_bars)
+
+
+def test_a_process_that_forks_no_more_is_one_line(frames, tmp_path):
+    path = written(
+        tmp_path, "class Buys(Strategy):\n    def next(self):\n        self.buy(size=1)\n"
+    )
+    dead = Trials()
+    dead._process.kill()
+    dead._process.wait()
+    with dead, pytest.raises(StrategyError, match="the process of a trial could not be started"):
+        proved(path, frames, trials=dead)
