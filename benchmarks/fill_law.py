@@ -1,6 +1,6 @@
 """Whether anything can be earned on driftless walks, and what pessimistic fills cost there.
 
-    python -m benchmarks.fill_law [--mixes 100] [--walks 200]
+    python -m benchmarks.fill_law [--mixes 60] [--walks 200]
 
 First, strategies of random orders (`RandomOrders`): the t value of each one's mean return without
 costs, which no strategy should have much above 0. Then textbook orders: what a round trip loses on
@@ -90,7 +90,7 @@ TEXTBOOK: Sequence[tuple[str, dict[str, Any]]] = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fill_law", description=__doc__)
-    parser.add_argument("--mixes", type=int, default=100, help="random strategies")
+    parser.add_argument("--mixes", type=int, default=60, help="random strategies")
     parser.add_argument("--walks", type=int, default=200, help="independent walks for each")
     args = parser.parse_args()
     random_orders(args.mixes, args.walks)

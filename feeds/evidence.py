@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .spacing import NS_PER_DAY, NS_PER_SECOND, Times, closing_times, usual_length
+from .spacing import (
+    NS_PER_DAY,
+    NS_PER_SECOND,
+    Times,
+    closing_times,
+    opening_times,
+    usual_length,
+)
 
 # Which reading was taken without knowing: midnights as dates, or moments as closing times.
 Doubt: TypeAlias = Literal["dates", "closes"]
@@ -35,6 +42,7 @@ class Read(NamedTuple):
 
     doubt: Doubt | None
     stamps_ns: Times  # [bars], as the source has them
+    opens_ns: Times  # [bars], as they were read
     closes_ns: Times  # [bars], as they were read
     prices: NDArray[np.float64]  # [bars], at the close
     moves: NDArray[np.float64]  # [bars], log return from the opening to the close
@@ -83,18 +91,26 @@ def _kind(bars: Read) -> _Kind:
 def _contradicts(other: Read, bars: Read) -> bool:
     """Whether `other` moves with `bars` in their other reading, and hardly in the one taken; or, if
     its bars are longer, has their very prices in it."""
-    stamps = bars.stamps_ns
-    if bars.doubt == "closes":
-        stamps = closing_times(pd.DatetimeIndex(stamps, tz="UTC"))
-    if usual_length(other.closes_ns) > usual_length(bars.closes_ns):
-        taken, else_ = (_share_equal(other, bars, closes) for closes in (bars.closes_ns, stamps))
+    otherwise = _read_otherwise(bars)
+    length, of_other = usual_length(bars.closes_ns), usual_length(other.closes_ns)
+    if of_other > length:
+        taken, else_ = (_share_equal(other, read, read.closes_ns) for read in (bars, otherwise))
         return else_ >= MOSTLY_EQUAL and taken <= HARDLY_EQUAL
-    taken, _ = _correlation(other, bars.closes_ns, bars.moves)
-    else_, known = _correlation(other, stamps, bars.moves)
+    moves_with = _correlation if of_other <= length / 2 else _correlation_of_one
+    taken, _ = moves_with(other, bars)
+    else_, known = moves_with(other, otherwise)
     if known < FEWEST_BARS or else_ < LEAST_CORRELATION or taken > MOST_BY_CHANCE * else_:
         return False
     apart = np.arctanh(min(else_, 0.999)) - np.arctanh(taken)
     return bool(apart * np.sqrt((known - 3) / 2) >= DEVIATIONS)
+
+
+def _read_otherwise(bars: Read) -> Read:
+    """The same bars in the reading that was not taken."""
+    index = pd.DatetimeIndex(bars.stamps_ns, tz="UTC")
+    if bars.doubt == "closes":
+        return bars._replace(opens_ns=bars.stamps_ns, closes_ns=closing_times(index))
+    return bars._replace(opens_ns=opening_times(index), closes_ns=bars.stamps_ns)
 
 
 def _share_equal(other: Read, bars: Read, closes_ns: Times) -> float:
@@ -107,10 +123,10 @@ def _share_equal(other: Read, bars: Read, closes_ns: Times) -> float:
     return float(equal[known].mean())
 
 
-def _correlation(other: Read, closes_ns: Times, moves: NDArray[np.float64]) -> tuple[float, int]:
-    """Of the moves within bars with those of another symbol from one of their closes to the next,
+def _correlation(other: Read, bars: Read) -> tuple[float, int]:
+    """Of the moves within bars with those of shorter ones from one of their closes to the next,
     without its sign; and of how many."""
-    closes_ns, moves = closes_ns[-LATEST_BARS:], moves[-LATEST_BARS:]
+    closes_ns, moves = bars.closes_ns[-LATEST_BARS:], bars.moves[-LATEST_BARS:]
     inside = (closes_ns >= other.closes_ns[0]) & (closes_ns <= other.closes_ns[-1] + NS_PER_DAY)
     if inside.sum() < FEWEST_BARS:
         return 0.0, 0
@@ -118,7 +134,22 @@ def _correlation(other: Read, closes_ns: Times, moves: NDArray[np.float64]) -> t
     own, its = moves[inside][1:], np.diff(np.log(other.prices[last_known]))
     traded = np.diff(last_known) > 0  # over a weekend the other one may stand still
     traded[1:] &= traded[:-1].copy()
-    own, its = own[traded], its[traded]
+    return _size_of_correlation(own[traded], its[traded])
+
+
+def _correlation_of_one(other: Read, bars: Read) -> tuple[float, int]:
+    """The same with bars about as long: each with the one that is open in the middle of it."""
+    opens_ns, closes_ns = bars.opens_ns[-LATEST_BARS:], bars.closes_ns[-LATEST_BARS:]
+    middles = opens_ns + (closes_ns - opens_ns) // 2
+    rows = np.searchsorted(other.closes_ns, middles)
+    known = (rows > 0) & (rows < len(other.closes_ns))
+    known[known] &= other.opens_ns[rows[known]] <= middles[known]
+    rows = rows[known]
+    its = np.log(other.prices[rows] / other.prices[rows - 1])  # a session's night is in it
+    return _size_of_correlation(bars.moves[-LATEST_BARS:][known], its)
+
+
+def _size_of_correlation(own: NDArray[np.float64], its: NDArray[np.float64]) -> tuple[float, int]:
     if len(own) < FEWEST_BARS or not own.std() or not its.std():
         return 0.0, 0
     return abs(float(np.corrcoef(own, its)[0, 1])), len(own)

@@ -75,7 +75,7 @@ def place(
 def _read(source: Source, bars: Placed) -> Read:
     stamps, closes = (pd.DatetimeIndex(of.index).asi8 for of in (source.checked.frame, bars.frame))
     first, last = (bars.frame[name].to_numpy() for name in ("open", "close"))
-    return Read(bars.doubt, stamps, closes, last, np.log(last / first))
+    return Read(bars.doubt, stamps, bars.opens_ns, closes, last, np.log(last / first))
 
 
 def _placed(

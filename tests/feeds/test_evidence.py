@@ -38,13 +38,13 @@ def table(returns: Walk, bars: int, stamp: Side) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def stock(returns: Walk, at: str) -> pd.DataFrame:
-    """Weekdays from 14:30 to 21:00, stamped with the date or at the close."""
+def stock(returns: Walk, at: str, every: str = "B") -> pd.DataFrame:
+    """Weekdays, or all days, from 14:30 to 21:00, stamped with the date or at the close."""
     price = pd.Series(
         100 * np.exp(np.cumsum(returns)),
         pd.date_range("2023-01-01 00:05", periods=len(returns), freq="5min"),
     )
-    days = pd.bdate_range("2023-01-02", periods=200)
+    days = pd.date_range("2023-01-01", periods=200, freq=every)
     first, last = (price[days + pd.Timedelta(clock)].to_numpy() for clock in ("14h30min", "21h"))
     return pd.DataFrame(
         {
@@ -81,13 +81,14 @@ def test_midnights_are_dates_or_closes_as_finer_bars_show(
     assert closes(candles, "FINE") == [str(time) for time in fine["date"]]
 
 
-@pytest.mark.parametrize("at", ["date", "close"])
+@pytest.mark.parametrize(("at", "days"), [("date", "B"), ("close", "B"), ("close", "D")])
 @pytest.mark.parametrize("stamp", ["open", "close"])
-def test_midnights_of_a_coin_are_read_beside_a_stock(at: str, stamp: Side) -> None:
-    candles = feeds.from_frames({"S": stock(OTHER, at), "C": table(COIN, DAY, stamp)})
+def test_midnights_of_a_coin_are_read_beside_a_stock(at: str, stamp: Side, days: str) -> None:
+    candles = feeds.from_frames({"S": stock(OTHER, at, days), "C": table(COIN, DAY, stamp)})
     clock = "2023-01-01 23:59:59" if stamp == "open" else "2023-01-02 00:00:00"
     assert closes(candles, "C")[0] == clock
-    clock = "2023-01-02 23:59:59" if at == "date" else "2023-01-02 21:00:00"
+    first = "2023-01-02" if days == "B" else "2023-01-01"
+    clock = f"{first} 23:59:59" if at == "date" else f"{first} 21:00:00"
     assert closes(candles, "S")[0] == clock
 
 
