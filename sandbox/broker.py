@@ -23,6 +23,7 @@ from sandbox.execution import ROUNDING, ExecutingBroker, same
 from sandbox.feed import CandleFeed, Clock
 from sandbox.ledger import Decision, Holding, Ledger
 from sandbox.orders import check_begun, check_order, kind_of
+from sandbox.seals import Seals
 
 MOST_CUSHION = 0.5  # set aside beyond what a buy asks for, since its price may move until it fills
 FUNDING = (bt.Order.Market, bt.Order.Close, bt.Order.Limit)  # sells that buys may count on
@@ -63,6 +64,7 @@ class CostedBroker(ExecutingBroker):
         broker._running = list(feeds)
         broker._overlapping = any(feed.overlaps for feed in broker._running)
         broker._held, broker._set_aside, broker._cancelled_ns = {}, {}, {}
+        broker._seals = Seals()
         broker._filled_now, broker._bought_inside = defaultdict(float), defaultdict(list)
         return broker
 
@@ -106,6 +108,7 @@ class CostedBroker(ExecutingBroker):
         order = next((one for one in given if one == order), order)  # it may be a notified copy
         if order in self.pending and order.data.overlaps and not (bracket or order.data.has_bar):
             return self._cancel_after_the_bar(order)
+        self._seals.forget(order.ref)
         cancelled = self._withdraw(order, bracket) or super().cancel(order, bracket)
         if cancelled and not bracket:  # the other legs of a bracket go by themselves
             self._take_down(order, abs(order.executed.remsize), "cancel", math.nan)
@@ -143,12 +146,14 @@ class CostedBroker(ExecutingBroker):
     # A bar: accept, settle, fill, value
 
     def next(self) -> None:
+        self._seals.check(self.pending)
         self._filled_now.clear()
         self._settle_ended()
         if self.submitted:
             self.check_submitted()
         if self.pending:
             self._work_off_pending()
+        self._seals.keep_only(self.pending)
         self._get_value()
 
     def check_submitted(self) -> None:

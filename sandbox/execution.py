@@ -34,6 +34,7 @@ from sandbox.feed import CandleFeed, Clock
 from sandbox.ledger import Fill, Ledger, TooDear
 from sandbox.matching import Match, Stage, gain_at_close
 from sandbox.orders import STOP_LIMITS, STOPS, TRAILING, match_order, worst_price
+from sandbox.seals import Seals
 
 ROUNDING = 1e-9  # shares of a size or of the cash that are nothing but rounding
 
@@ -65,6 +66,7 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
     _bought_inside: defaultdict[CandleFeed, list[tuple[float, float]]]  # size, price
     _set_aside: dict[int, tuple[bt.Order, float]]  # cash for buys in bars that others overlap
     _sold_at_open: float  # what sales at the opening brought in this bar, as far as it is unspent
+    _seals: Seals
     _cancelled_ns: dict[int, int]  # when orders were cancelled whose symbol's bar was open
 
     @property
@@ -214,6 +216,7 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         group = self._ocol.get(self._ocos[order.ref])
         if group and order.ref in group:
             group.remove(order.ref)
+        self._seals.forget(*(group or ()))
         super()._ococheck(order)
 
     def _bracketize(self, order: bt.Order, cancel: bool = False) -> None:
@@ -223,6 +226,7 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         while self._toactivate:
             child = self._toactivate.popleft()
             child.activate()
+            self._seals.forget(child.ref)
             if child.data is not order.data:
                 child.decided_ns = self._now_ns
 

@@ -37,7 +37,10 @@ def check_begun(data: CandleFeed, what: str) -> None:
 
 
 def check_order(order: bt.Order) -> None:
-    """An unknown kind, or a number that is none, is an error where it is given."""
+    """An unknown kind, or a number that is none, is an error where it is given.
+
+    Its numbers become plain ones: a class of its own could compare as it likes.
+    """
     side = "buy" if order.isbuy() else "sell"
     what = f"{side} of {order.data.symbol}"
     if order.exectype not in range(len(KINDS)):
@@ -48,6 +51,9 @@ def check_order(order: bt.Order) -> None:
         value = getattr(order.created, name)
         if value is not None and not math.isfinite(value):
             raise StrategyError(f"{what}: {name} is {abs(value)}, a finite number is needed")
+        if value is not None:
+            setattr(order.created, name, float(value))
+    order.executed.remsize = float(order.executed.remsize)
 
 
 def kind_of(order: bt.Order) -> str:

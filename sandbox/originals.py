@@ -18,7 +18,7 @@ from sandbox.errors import StrategyError
 MODULES = (
     "sandbox.audit", "sandbox.audit_fills", "sandbox.broker", "sandbox.costs",
     "sandbox.engine", "sandbox.execution", "sandbox.feed", "sandbox.ledger", "sandbox.matching",
-    "sandbox.orders", "sandbox.originals",
+    "sandbox.orders", "sandbox.originals", "sandbox.seals",
     "backtrader.broker", "backtrader.brokers.bbroker", "backtrader.cerebro", "backtrader.feed",
     "backtrader.order", "backtrader.position", "backtrader.linebuffer",
 )  # fmt: skip

@@ -7,6 +7,7 @@ import backtrader as bt
 import numpy as np
 import pytest
 
+from sandbox import Strategy
 from sandbox.audit import Audit, Books
 from sandbox.broker import CostedBroker
 from sandbox.costs import CostModel, Liquidity, cost_model
@@ -336,3 +337,64 @@ def test_a_run_with_a_bent_account_ends_with_one_line(tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("error: rich: the books do not add up: cash at 2021-01-04 21:00 is ")
     assert not (tmp_path / "run").exists()
+
+
+def waiting(s):
+    """A limit order far away, that waits."""
+    s.order = s.buy(size=1, exectype=bt.Order.Limit, price=1.0)
+
+
+CHANGES = {
+    "price": lambda s: setattr(s.order.created, "price", 1e3),
+    "kind": lambda s: setattr(s.order, "exectype", bt.Order.Market),
+    "size": lambda s: setattr(s.order.executed, "remsize", 5.0),
+    "status": lambda s: s.order.cancel(),
+    "decision": lambda s: setattr(s.order, "decided_ns", 0),
+    "place": lambda s: s.broker.pending.clear(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_order_that_waits_cannot_be_changed(change):
+    class Changing(Strategy):
+        def next(self):
+            if len(self) == 1:
+                waiting(self)
+            if len(self) == 3:
+                CHANGES[change](self)
+
+    with pytest.raises(StrategyError, match="was changed after it was given: cancel it"):
+        make_run(make_market("A", 6), Changing)
+
+
+def test_orders_that_wait_are_cancelled_with_all_that_hangs_on_them():
+    class Cancelling(Strategy):
+        def next(self):
+            close = self.data.close[0]
+            if len(self) == 1:
+                waiting(self)
+                self.sell(size=1, exectype=bt.Order.Limit, price=2 * close, oco=self.order)
+                self.bracket = self.buy_bracket(
+                    size=1, price=close / 2, stopprice=close / 3, limitprice=2 * close
+                )
+            if len(self) == 3:
+                self.cancel(self.order)
+                self.cancel(self.bracket[0])
+
+    book = make_run(make_market("A", 6), Cancelling)
+    assert (len(book.trades), book.refused) == (0, 0)
+
+
+def test_a_number_with_comparisons_of_its_own_is_taken_as_what_it_is():
+    class Anything(float):
+        def __le__(self, other):
+            return True
+
+        __ge__ = __gt__ = __lt__ = __le__
+
+    class Bidding(Strategy):
+        def next(self):
+            if len(self) == 1:
+                self.buy(size=1, exectype=bt.Order.Limit, price=Anything(1.0))
+
+    assert make_run(make_market("A", 6), Bidding).trades.empty
