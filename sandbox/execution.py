@@ -96,9 +96,8 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         self._end_the_bar()
 
     def _expire_orders(self) -> None:
-        for order in list(self.pending):
-            if order.alive() and order.expire():
-                self._drop(order)
+        for order in [each for each in self.pending if each.alive() and each.expire()]:
+            self._drop(order)
 
     def _chances(self, seen: set[int]) -> list[_Chance]:
         """Of active orders whose symbol has a bar now that opened at their decision or later."""
@@ -163,7 +162,8 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
             if not bought:
                 continue
             paid = [price for _, price in bought]
-            certain = match.price <= min(paid) and max(paid) <= order.data.bar.open
+            fell_through = match.price <= min(paid) and max(paid) <= order.data.bar.open
+            certain = fell_through and order.ref not in self._cancelled_ns
             price = min(match.price, *paid)
             stopped = _Chance(order, Match(Stage.INSIDE, price))
             if (certain or stopped.gain < 0) and price >= worst_price(order):

@@ -145,6 +145,22 @@ def test_a_limit_that_may_have_been_met_before_it_was_cancelled_counts_if_that_i
     assert statuses == [False]
 
 
+@pytest.mark.parametrize(("last", "sold"), [(100.0, [98.0]), (97.0, [])])
+def test_a_stop_that_was_cancelled_while_its_bar_was_open_counts_if_that_is_worse(last, sold):
+    closes = np.full(HOURS, 100.0)
+    closes[30:33] = 97.0
+    closes[47:] = last
+    short = hourly(closes)
+
+    def bid(strategy, h, d):
+        strategy.buy(d, size=1, exectype=bt.Order.Limit, price=99.0)
+        strategy.order = strategy.sell(d, size=1, exectype=bt.Order.Stop, price=98.0)
+
+    plan = {"01-02 00": bid, "01-02 23": lambda s, h, d: s.cancel(s.order)}
+    book = make_run({"H": short, "D": longer(short)}, deciding(plan))
+    assert [price for *_, side, _, price in fills(book) if side == "sell"] == sold
+
+
 # Cash for a bar that is open
 
 
