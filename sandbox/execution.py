@@ -96,8 +96,9 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         self._end_the_bar()
 
     def _expire_orders(self) -> None:
-        for order in [each for each in self.pending if each.alive() and each.expire()]:
-            self._drop(order)
+        for order in list(self.pending):
+            if order.alive() and order.expire():
+                self._drop(order)
 
     def _chances(self, seen: set[int]) -> list[_Chance]:
         """Of active orders whose symbol has a bar now that opened at their decision or later."""
@@ -186,10 +187,8 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
             ):  # fmt: skip
                 order.trailadjust(order.data.last_close)
         self.pending = deque(order for order in self.pending if order.alive())
-        if self._set_aside:
-            self._set_aside = {
-                ref: kept for ref, kept in self._set_aside.items() if kept[0].alive()
-            }
+        kept = self._set_aside.items()
+        self._set_aside = {ref: (order, cash) for ref, (order, cash) in kept if order.alive()}
 
     def _cancel_before_the_bar(self) -> None:
         """Cancellations that were there when the bar opened."""
