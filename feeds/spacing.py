@@ -8,6 +8,7 @@ before its decision. All times are nanoseconds since 1970, UTC.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,12 @@ def opening_times(index: pd.DatetimeIndex) -> Times:
     A bar opens its length before it closes and never before the last one closed; where no whole bar
     fits between it and the last one, it opened at once. A single bar counts as a day long.
     """
-    return _openings(pd.DatetimeIndex(index).as_unit("ns").asi8, first_bar_hides=True)
+    return _openings_of(pd.DatetimeIndex(index).as_unit("ns").asi8.tobytes()).copy()
+
+
+@lru_cache(maxsize=2)  # the symbols of a market mostly have the same times
+def _openings_of(times_ns: bytes) -> Times:
+    return _openings(np.frombuffer(times_ns, dtype=np.int64), first_bar_hides=True)
 
 
 def closing_times(index: pd.DatetimeIndex) -> Times:

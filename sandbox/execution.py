@@ -187,8 +187,8 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
             ):  # fmt: skip
                 order.trailadjust(order.data.last_close)
         self.pending = deque(order for order in self.pending if order.alive())
-        kept = self._set_aside.items()
-        self._set_aside = {ref: (order, cash) for ref, (order, cash) in kept if order.alive()}
+        for ref in [ref for ref, (order, _) in self._set_aside.items() if not order.alive()]:
+            del self._set_aside[ref]
 
     def _cancel_before_the_bar(self) -> None:
         """Cancellations that were there when the bar opened."""
@@ -318,6 +318,8 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
 
     def _free_cash(self, order: bt.Order | None = None) -> float:
         """The cash without what is set aside for other orders than this."""
+        if not self._set_aside:
+            return float(self.cash)
         others = (kept for other, kept in self._set_aside.values() if other is not order)
         return float(self.cash - sum(others))
 
