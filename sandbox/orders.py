@@ -53,6 +53,9 @@ def check_order(order: bt.Order) -> None:
             raise StrategyError(f"{what}: {name} is {abs(value)}, a finite number is needed")
         if value is not None:
             setattr(order.created, name, float(value))
+    if (order.created.size > 0) != order.isbuy() or not order.created.size:
+        size = order.created.size if order.isbuy() else -order.created.size
+        raise StrategyError(f"{what}: size is {size:g}, it must be above 0")
     order.executed.remsize = float(order.executed.remsize)
 
 

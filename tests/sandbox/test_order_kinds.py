@@ -195,6 +195,9 @@ def test_nobody_pays_to_sell(candles, trade):
          "sell of A: trailamount is nan, a finite number is needed"),
         (buy(1, exectype="limit"),
          "buy of A: exectype 'limit' is not known, use one such as bt.Order.Limit"),
+        (lambda s: s.broker.buy(s, s.data, -5), "buy of A: size is -5, it must be above 0"),
+        (lambda s: s.broker.sell(s, s.data, -5), "sell of A: size is -5, it must be above 0"),
+        (lambda s: s.broker.buy(s, s.data, 0), "buy of A: size is 0, it must be above 0"),
     ],
 )  # fmt: skip
 def test_an_order_that_makes_no_sense_is_an_error_at_once(candles, trade, order, message):
