@@ -128,7 +128,9 @@ class _Length(NamedTuple):
 def _first_of_month(days: NDArray[np.int64], ahead: int = 0) -> NDArray[np.int64]:
     """The first day of the month of each day, or of one so many months ahead."""
     months = days.astype("datetime64[D]").astype("datetime64[M]")
-    begins: NDArray[np.int64] = (months + ahead).astype("datetime64[D]").astype(np.int64)
+    begins: NDArray[np.int64] = (
+        (months + np.timedelta64(ahead, "M")).astype("datetime64[D]").astype(np.int64)
+    )
     return begins
 
 

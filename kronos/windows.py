@@ -39,7 +39,7 @@ class Series:
             )
         if not np.isfinite(self.values).all():
             raise TrainingError("a series holds values that are not finite")
-        if (np.diff(self.times) <= np.timedelta64(0)).any():
+        if (np.diff(self.times) <= np.timedelta64(0, "ns")).any():
             raise TrainingError("a series' times must be strictly increasing")
 
 
