@@ -133,8 +133,10 @@ def prove(
         comparison = _Comparison(rerun, market, base, cuts, on_step)
         proof = comparison.proof(again) if base.decisions else Proof(decisions=0)
     found = [*(Reached(touch, None) for touch in seen), *comparison.reached]
-    touches = {one.touch[:2]: one for one in reversed(found)}  # the first of each
-    first = [one.touch for one in reversed(touches.values())]
+    touches: dict[tuple[str, str], Reached] = {}  # the first of each, in their order
+    for reached in found:
+        touches.setdefault(reached.touch[:2], reached)
+    first = [reached.touch for reached in touches.values()]
     outside, own = judged(first, loaded.path.parent, data)
     return replace(
         proof,
