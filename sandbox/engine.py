@@ -125,18 +125,10 @@ def run_backtest(
     rows = _rows(frames, start, end, warmup_bars)
     opens = opens_by_spacing(frames) if opens is None else opens
     cut = {symbol: frames[symbol].iloc[rows[symbol]] for symbol in rows}
-    times = [times_ns(frame) for frame in cut.values()]
-    clock = Clock(times)
-    all_times_ns = np.unique(np.concatenate(times))
+    clock = Clock(times_ns(frame) for frame in cut.values())
     audit = Audit(name, cut, frames=frames, start=start, account=account, opens=opens)
     ledger = Ledger(name, account.cash)
-    feeds = {}
-    for symbol, frame in cut.items():
-        opens_ns = opens[symbol][rows[symbol]]
-        feeds[symbol] = CandleFeed.of(
-            frame, clock, opens_ns=opens_ns, last_bar=frames[symbol].index[-1],
-            overlaps=_overlap(opens_ns, times_ns(frame), all_times_ns),
-        )  # fmt: skip
+    feeds = _feeds(frames, opens, rows, clock)
     broker = CostedBroker.of(account, clock, ledger, feeds.values())
     bars = clock.bars_from(start)
 
@@ -201,6 +193,25 @@ def _rows(
     if not rows:
         raise WindowError(f"no candles between {start:%Y-%m-%d} and {end:%Y-%m-%d}")
     return rows
+
+
+def _feeds(
+    frames: Mapping[str, pd.DataFrame],
+    opens: Mapping[str, np.ndarray],
+    rows: Mapping[str, slice],
+    clock: Clock,
+) -> dict[str, CandleFeed]:
+    """The rows of each symbol, as what the clock's bar times are delivered to."""
+    times = {symbol: times_ns(frames[symbol])[own] for symbol, own in rows.items()}
+    all_times_ns = np.unique(np.concatenate(list(times.values())))
+    feeds = {}
+    for symbol, own in rows.items():
+        frame, opens_ns = frames[symbol], opens[symbol][own]
+        feeds[symbol] = CandleFeed.of(
+            frame.iloc[own], clock, opens_ns=opens_ns, last_bar=frame.index[-1],
+            overlaps=_overlap(opens_ns, times[symbol], all_times_ns),
+        )  # fmt: skip
+    return feeds
 
 
 def opens_by_spacing(frames: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
