@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 import kronos
 from feeds import load
 from kronos.sampling import series_key
-from sandbox.build_bundled import session_series
-from sandbox.bundled_card import read_card, write_card
+from sandbox.checkpoints.bundled import session_series
+from sandbox.checkpoints.card import read_card, write_card
 from sandbox.interrupts import leave
 
 Floats = NDArray[np.float64]

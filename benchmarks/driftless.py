@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from sandbox import Strategy
-from sandbox.broker import Account
-from sandbox.engine import Backtest, run_backtest
+from sandbox.trading.broker import Account
+from sandbox.trading.engine import Backtest, run_backtest
 
 STEPS_PER_HOUR = 12
 HOUR_SIGMA = 0.01  # of the log price

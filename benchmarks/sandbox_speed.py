@@ -36,10 +36,10 @@ import numpy as np
 import pandas as pd
 
 from sandbox import Strategy
-from sandbox.broker import Account
-from sandbox.costs import cost_model
-from sandbox.engine import Backtest, run_backtest
 from sandbox.interrupts import tidied
+from sandbox.trading.broker import Account
+from sandbox.trading.costs import cost_model
+from sandbox.trading.engine import Backtest, run_backtest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
@@ -229,7 +229,7 @@ def job() -> None:
     """The README's first command, cold, then with its forecasts in the store."""
     imports = sum(
         seconds(lambda: subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True))  # noqa: B023
-        for code in ("import torch, sandbox.job", "import reports.report, quantstats")
+        for code in ("import torch, sandbox.run.job", "import reports.report, quantstats")
     )
     with scratch_folder() as folder:
         store = ("--store", str(folder / "store"))
@@ -266,7 +266,7 @@ def warm() -> None:
 
 def save_random_mini(folder: Path) -> None:
     from benchmarks.kronos_speed import BITS, DROPOUT, SIZES, TOKENIZER, build
-    from sandbox.build_bundled import save_checkpoint
+    from sandbox.checkpoints.bundled import save_checkpoint
 
     model, tokenizer = build("mini")
     shape = SIZES["mini"] | BITS | DROPOUT | {"token_dropout_p": 0.0, "learn_te": True}

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from kronos import Forecast
     from sandbox.config import RunConfig
     from sandbox.errors import SandboxError
-    from sandbox.feed import CandleFeed
-    from sandbox.indicator import KronosSignal
-    from sandbox.strategy import Strategy
+    from sandbox.trading.feed import CandleFeed
+    from sandbox.trading.indicator import KronosSignal
+    from sandbox.trading.strategy import Strategy
 
 _MODULES = {
-    "CandleFeed": "sandbox.feed",
+    "CandleFeed": "sandbox.trading.feed",
     "Forecast": "kronos",
-    "KronosSignal": "sandbox.indicator",
+    "KronosSignal": "sandbox.trading.indicator",
     "RunConfig": "sandbox.config",
     "SandboxError": "sandbox.errors",
-    "Strategy": "sandbox.strategy",
+    "Strategy": "sandbox.trading.strategy",
 }
 
 __all__ = ["CandleFeed", "Forecast", "KronosSignal", "RunConfig", "SandboxError", "Strategy"]

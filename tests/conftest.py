@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sandbox.broker import Account
-from sandbox.engine import Backtest, run_backtest
+from sandbox.trading.broker import Account
+from sandbox.trading.engine import Backtest, run_backtest
 
 FREE = Account(cash=10_000.0)
 

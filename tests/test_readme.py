@@ -60,7 +60,7 @@ def run(words: list[str]) -> int:
     more = PHILIPPINE if "sample:ph" in options else []
     found = importlib.import_module(module)
     if not hasattr(found, "main"):
-        found = importlib.import_module(f"{module}_cli")
+        found = importlib.import_module(f"{module}.__main__")
     return found.main([*options, *LATE.get(module, []), *more])
 
 

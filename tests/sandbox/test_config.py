@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sandbox import RunConfig
 from sandbox.cli import config_of
 from sandbox.errors import ConfigError
-from sandbox.run import _parser
+from sandbox.run.__main__ import _parser
 
 
 def config(*options: str) -> RunConfig:

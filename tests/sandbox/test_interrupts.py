@@ -10,11 +10,11 @@ import time
 import pytest
 
 import sandbox
-from sandbox import job
+from sandbox.run import job
 
 COMMANDS = (
     "sandbox.run", "sandbox.forecast", "sandbox.lookahead", "sandbox.store",
-    "sandbox.build_bundled", "reports.report", "reports.compare", "feeds.sample.build",
+    "sandbox.checkpoints.bundled", "reports.report", "reports.compare", "feeds.sample.build",
     "benchmarks.bundled_eval", "benchmarks.kronos_speed", "benchmarks.sandbox_speed",
 )  # fmt: skip
 # What a process does when it imports a module for the first time: `{act}`.

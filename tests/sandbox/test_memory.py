@@ -9,14 +9,16 @@ import sys
 import numpy as np
 import pytest
 
-from sandbox import job, memory, windows
+from sandbox import memory
 from sandbox.cli import guarded
 from sandbox.errors import MemoryShortError
+from sandbox.forecast import windows
+from sandbox.forecast.naive import NaiveSource
+from sandbox.forecast.sources import KronosSource
+from sandbox.forecast.windows import Sampling
 from sandbox.memory import available_bytes, expect_room
-from sandbox.naive import NaiveSource
-from sandbox.run import main
-from sandbox.signal import KronosSource
-from sandbox.windows import Sampling
+from sandbox.run import job
+from sandbox.run.__main__ import main
 
 TOPK = str(job.ROOT / "strategies" / "topk.py")
 KB, MB, GB = 1024, 10**6, 10**9

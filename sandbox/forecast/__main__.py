@@ -1,0 +1,149 @@
+"""`python -m sandbox.forecast --symbol AAPL`: one symbol's forecast as a table and two charts."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
+import argparse
+import math
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from feeds import load as load_candles
+from sandbox.cli import a_date, add_data_options, add_model_options, config_of, guarded
+from sandbox.cli import parser as new_parser
+from sandbox.errors import RunFolderError, WindowError
+from sandbox.forecast.chart import QUANTILES, Picture, close_quantiles, write_html, write_png
+from sandbox.interrupts import leave
+from sandbox.run.folder import safe_name
+
+if TYPE_CHECKING:
+    from kronos import Forecast
+
+PAST_BARS_DRAWN = 60
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    return guarded(lambda: _forecast(args), debug=args.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = new_parser("sandbox.forecast", "Draw one symbol's forecast.")
+    made.add_argument("--symbol", required=True, metavar="S")
+    made.add_argument(
+        "--asof", type=a_date, metavar="DATE",
+        help="see nothing after this day (default: the data's last bar)",
+    )  # fmt: skip
+    made.add_argument(
+        "--out", type=Path, default=Path("forecasts"), metavar="DIR",
+        help="where the charts go (default: forecasts)",
+    )  # fmt: skip
+    add_data_options(made)
+    add_model_options(made)
+    return made
+
+
+def _forecast(args: argparse.Namespace) -> None:
+    config = config_of(args)
+    from sandbox.forecast.calendars import ExchangeCalendar
+    from sandbox.forecast.sources import forecast_one
+    from sandbox.forecast.windows import Sampling
+    from sandbox.run.job import load_checkpoint
+    from sandbox.run.record import model_sentence
+
+    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
+    candles = load_candles(
+        config.data, repair=config.repair, stamps=config.stamps, sessions=calendar
+    )
+    frame = candles[args.symbol]
+    asof = _asof(frame, args.symbol, args.asof)
+    checkpoint = load_checkpoint(config)
+    predictor = checkpoint.predictor(device=config.device, dtype=config.dtype)
+    raw = forecast_one(predictor, Sampling.of(config), args.symbol, frame, asof, calendar)
+    forecast, share_repaired = raw.repaired()
+    files = _draw(forecast, frame, args.out)
+    lines = (model_sentence(checkpoint, asof), *candles.timing, *files)
+    _show(forecast, share_repaired, lines, Console())
+
+
+def _asof(frame: pd.DataFrame, symbol: str, day: date | None) -> pd.Timestamp:
+    """The last bar of the day asked for, or the last one before it."""
+    if day is None:
+        return pd.Timestamp(frame.index[-1])
+    known = frame.index[frame.index < pd.Timestamp(day, tz="UTC") + pd.Timedelta(days=1)]
+    if not len(known):
+        raise WindowError(f"{symbol} has no bar by {day}: its first is {frame.index[0]:%Y-%m-%d}")
+    return pd.Timestamp(known[-1])
+
+
+def _draw(forecast: Forecast, frame: pd.DataFrame, out: Path) -> tuple[str, ...]:
+    at = int(frame.index.get_indexer(pd.DatetimeIndex([forecast.asof]))[0])
+    bars = forecast.paths.shape[1]
+    picture = Picture(
+        forecast,
+        past=frame.iloc[max(0, at + 1 - PAST_BARS_DRAWN) : at + 1],
+        actual=frame.iloc[at + 1 : at + 1 + bars],
+    )
+    base = safe_name(f"{forecast.symbol}-{forecast.asof:%Y-%m-%dT%H%M}")
+    html, png = out / f"{base}.html", out / f"{base}.png"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_html(picture, html)
+        write_png(picture, png)
+    except OSError as error:
+        why = error.strerror or error
+        raise RunFolderError(
+            f"cannot write charts to {out}: {why}; choose another --out"
+        ) from error
+    return f"Chart: {html}", f"Image: {png}"
+
+
+def _show(
+    forecast: Forecast, share_repaired: float, lines: Sequence[str], console: Console
+) -> None:
+    samples, bars = forecast.paths.shape[:2]
+    close = f"{forecast.close:,.{_places(forecast.close)}f}"
+    facts = (
+        f"Close at {forecast.asof:%Y-%m-%d}: {close}. Over {bars} bars the expected return is "
+        f"{100 * forecast.expected_return():+.2f} % and {100 * forecast.prob_up():.0f} % "
+        f"of {samples} paths rise.",
+        f"Sampled candles repaired (high or low inside the body, negative volume): "
+        f"{100 * share_repaired:.1f} %.",
+    )
+    console.print(_table(forecast))
+    for line in (*facts, *lines):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _places(price: float) -> int:
+    """Decimal places that show a price to five digits, and at least to hundredths."""
+    return max(2, 4 - math.floor(math.log10(price)))
+
+
+def _table(forecast: Forecast) -> Table:
+    table = Table(title="Close, quantiles of the sampled paths")
+    table.add_column("Bar", justify="right")
+    table.add_column("Closes (UTC)")
+    for quantile in QUANTILES:
+        table.add_column(
+            "median" if quantile == 0.5 else f"{100 * quantile:.0f} %", justify="right"
+        )
+    places = _places(forecast.close)
+    for nth, closes in enumerate(close_quantiles(forecast).T):
+        when = f"{forecast.index[nth]:%a %Y-%m-%d %H:%M}"
+        table.add_row(str(nth + 1), when, *(f"{close:,.{places}f}" for close in closes))
+    return table
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,264 @@
+"""Which portfolios a run trades, and their backtests: strategies, their twins, a benchmark.
+
+A control is a strategy's twin on a naive signal: what the same rules earn without the model. The
+costs-free one trades on the same signal in a market where nothing costs anything.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kronos import Forecast
+from sandbox.config import Param
+from sandbox.cores import over_cores
+from sandbox.errors import SandboxError, StrategyError
+from sandbox.forecast.sources import ForecastBook
+from sandbox.memory import is_shortage, ran_out
+from sandbox.progress import Progress
+from sandbox.run.reads import Touch, watched
+from sandbox.trading.analyzers import AskedAnalyzer
+from sandbox.trading.broker import Account
+from sandbox.trading.engine import WARMUP_BARS, Backtest, run_backtest
+from sandbox.trading.feed import CandleFeed
+from sandbox.trading.strategy import Strategy
+from sandbox.trading.strategy_file import load_strategy
+
+Role = Literal["strategy", "control", "benchmark", "costs-free"]
+COSTS_FREE: Role = "costs-free"
+BENCHMARK = "benchmark"  # its name in the run folder's tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A strategy file, read."""
+
+    name: str  # in tables and file names
+    path: Path
+    cls: type[Strategy]
+    params: Mapping[str, Param]  # all it declares
+    sweep_of: str | None = None  # the strategy that it is a combination of parameters of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portfolio:
+    """One line of the comparison."""
+
+    name: str
+    role: Role
+    loaded: Loaded
+    signal: str | None  # what its forecasts come from
+    twin_of: str | None = None  # the strategy that it repeats
+
+    def account(self, of_run: Account) -> Account:
+        """The run's own, or the same cash where trading costs nothing."""
+        if self.role != COSTS_FREE:
+            return of_run
+        return replace(of_run, costs=of_run.costs.without_costs())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Market:
+    """What all portfolios of a run share."""
+
+    frames: Mapping[str, pd.DataFrame]
+    start: pd.Timestamp
+    end: pd.Timestamp
+    account: Account
+    opens: Mapping[str, NDArray[np.int64]] | None = None  # as `feeds.Candles.opens`
+    warmup_bars: int = WARMUP_BARS
+    analyzers: Sequence[AskedAnalyzer] = ()
+
+
+def planned(
+    strategies: Sequence[Loaded],
+    signal: str,
+    controls: Sequence[str],
+    benchmark: Loaded | None,
+    *,
+    costs_free: bool = False,
+) -> list[Portfolio]:
+    """The strategies, the benchmark, each strategy's controls, each one without costs.
+
+    The combinations of a sweep have no twins: they would be many times as many, and which of them
+    is best is judged against how many there are.
+    """
+    plan = [
+        Portfolio(name=loaded.name, role="strategy", loaded=loaded, signal=signal)
+        for loaded in strategies
+    ]
+    if benchmark is not None:
+        plan.append(Portfolio(name=benchmark.name, role="benchmark", loaded=benchmark, signal=None))
+    single = [loaded for loaded in strategies if loaded.sweep_of is None]
+    plan += [
+        Portfolio(
+            name=f"{loaded.name}:{naive}", role="control", loaded=loaded, signal=naive,
+            twin_of=loaded.name,
+        )
+        for loaded in single
+        for naive in controls
+    ]  # fmt: skip
+    return plan + [
+        Portfolio(
+            name=f"{loaded.name}:{COSTS_FREE}", role=COSTS_FREE, loaded=loaded, signal=signal,
+            twin_of=loaded.name,
+        )
+        for loaded in (single if costs_free else [])
+    ]  # fmt: skip
+
+
+class Traded(NamedTuple):
+    """A portfolio's backtest, and what was seen on the way."""
+
+    backtest: Backtest
+    asked: int  # forecasts
+    touches: tuple[Touch, ...]  # what the strategy reached for outside
+
+
+class Stopped(NamedTuple):
+    """How far a strategy came before an error ended it: the error's `stopped`."""
+
+    bars_done: int
+    asked: int  # forecasts
+    error: BaseException  # as its own code raised it
+    touches: tuple[Touch, ...]
+
+    def portable(self) -> Stopped:
+        """With an error that can be sent to another process."""
+        try:
+            pickle.loads(pickle.dumps(self.error))
+        except Exception:
+            name = type(self.error).__name__
+            return self._replace(error=StrategyError(f"{name}: {self.error}"))
+        return self
+
+
+class _Asked:
+    """A signal that counts how often it was asked."""
+
+    def __init__(self, book: ForecastBook) -> None:
+        self._book = book
+        self.times = 0
+
+    def forecast(self, data: CandleFeed) -> Forecast | None:
+        self.times += 1
+        return self._book.forecast(data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trading:
+    """The backtests of a run's portfolios, each independent of the others."""
+
+    market: Market
+    books: Mapping[str, ForecastBook]  # by signal name
+
+    def backtest(self, portfolio: Portfolio, progress: Progress) -> Traded:
+        """What the portfolio did; an error says in `stopped` how far it came."""
+        market, loaded = self.market, portfolio.loaded
+        asked = _Asked(self.books[portfolio.signal]) if portfolio.signal else None
+        bars_done = 0
+        try:
+            with watched() as reads:
+                cls = load_strategy(loaded.path)  # anew: what one leaves in its class is its own
+                reads.begin()
+
+                def on_bar(done: int, bars: int) -> None:
+                    nonlocal bars_done
+                    bars_done = done
+                    reads.bar_closed(done)
+                    progress(done, bars)
+
+                backtest = run_backtest(
+                    market.frames, cls, name=portfolio.name, start=market.start, end=market.end,
+                    account=portfolio.account(market.account), opens=market.opens, signal=asked,
+                    params=loaded.params, warmup_bars=market.warmup_bars, on_bar=on_bar,
+                    analyzers=market.analyzers,
+                )  # fmt: skip
+        except (Exception, SystemExit, GeneratorExit) as error:
+            own = error if isinstance(error, SandboxError) else None
+            shown = own or StrategyError(_told(portfolio, error))
+            asked_for = asked.times if asked else 0
+            stopped = Stopped(bars_done, asked_for, error, tuple(reads.touches)).portable()
+            shown.stopped = stopped
+            raise shown from (None if own else error)
+        return Traded(backtest, asked.times if asked else 0, tuple(reads.touches))
+
+
+def trade(
+    plan: Sequence[Portfolio], trading: Trading, progress: Progress
+) -> list[tuple[Portfolio, Backtest]]:
+    """Every portfolio's backtest, in the plan's order, over the cores of this machine.
+
+    A strategy that asks for no forecast does the same on any signal: its controls are left out. One
+    that never traded, with costs or without, paid none: its run without costs is left out.
+    """
+    done = list(zip(plan, backtests(plan, trading, progress), strict=True))
+    blind = {portfolio.name for portfolio, of in done if portfolio.signal and not of.asked}
+    idle = {portfolio.name for portfolio, of in done if of.backtest.trades.empty}
+
+    def same(portfolio: Portfolio) -> bool:
+        """Whether a twin does nothing that its strategy does not do."""
+        if portfolio.role == COSTS_FREE:
+            return {portfolio.name, portfolio.twin_of} <= idle
+        return portfolio.role == "control" and portfolio.twin_of in blind
+
+    return [(portfolio, of.backtest) for portfolio, of in done if not same(portfolio)]
+
+
+def backtests(
+    plan: Sequence[Portfolio], trading: Trading, progress: Progress, most: int | None = None
+) -> list[Traded]:
+    """Every portfolio's backtest, in the plan's order; with `most` in that many workers at most.
+
+    They are forked by a thread that does nothing else: a worker has the stack of the thread that
+    forked it, and a strategy's is the same in a run and in the proof that it does not look ahead.
+    """
+    if len(plan) < 2 and most is None:  # no worker
+        return over_cores(trading.backtest, plan, progress, _name)
+    results: list[list[Traded]] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(over_cores(trading.backtest, plan, progress, _name, most))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="trading", daemon=True)
+    others = multiprocessing.active_children()
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:  # Ctrl-C: without its workers the thread ends, too
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.terminate()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _name(portfolio: Portfolio) -> str:
+    return portfolio.name
+
+
+def _told(portfolio: Portfolio, error: BaseException) -> str:
+    """What an error was, and the strategy's own line that led to it, if one did."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == str(portfolio.loaded.path.absolute())]
+    frame = (own or frames)[-1]
+    where = f"{frame.filename}:{frame.lineno}"
+    if is_shortage(error):
+        return f"{portfolio.name}: {ran_out(error)} ({where})"
+    return f"{portfolio.name}: {type(error).__name__}: {error} ({where}); --debug shows more"

@@ -1,0 +1,317 @@
+"""The base of a strategy: when to decide, what is forecast, who can be traded, orders by weight.
+
+A strategy of your own is a class with a `next`:
+
+    class Mine(Strategy):
+        params = (("rebalance", "week"),)
+
+        def next(self) -> None:
+            if self.due:
+                rising = [d for d, f in self.forecasts().items() if f.prob_up() > 0.6]
+                self.order_target_weights(dict.fromkeys(rising, 1 / max(5, len(rising))))
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import backtrader as bt
+import numpy as np
+import pandas as pd
+
+from kronos.forecast import CLOSE
+from sandbox.errors import ConfigError, StrategyError
+from sandbox.trading.feed import NEVER, CandleFeed, Clock
+from sandbox.trading.schedule import PERIODS, period_of
+
+if TYPE_CHECKING:
+    from kronos import Forecast
+
+Allowed = Collection[str] | tuple[float, float]  # words, or the least and the most of a number
+
+
+class Signal(Protocol):
+    """Anything that forecasts a data feed as of its current bar."""
+
+    def forecast(self, data: CandleFeed) -> Forecast | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What the engine hands to a strategy."""
+
+    clock: Clock
+    signal: Signal | None
+    start: pd.Timestamp  # no decision before this
+    lot_size: float = 1.0  # units of a symbol are traded in multiples of this
+
+
+class Strategy(bt.Strategy):  # type: ignore[misc]
+    """A portfolio: `next` decides at the close of each bar, orders fill at the next bar's open.
+
+    `next` runs at every bar time from the start of the run on, whether or not every symbol has a
+    bar then: ask `tradable()`. Earlier bars are there for indicators to warm up on.
+
+    `self.cerebro.runstop()` ends the strategy's decisions: what it holds then, and the orders
+    it has given, go on to the end of the run, so that its figures are of the same bars as others.
+
+    Parameters are set with `--param name=value` and read as `self.p.name`. `rebalance` is one that
+    every strategy has: `self.due` is true on the first bar of each such period, and forecasts are
+    made for those bars only.
+    """
+
+    params: ClassVar[Any] = (("rebalance", "bar"),)  # bar, day, week or month
+    allowed: tuple[tuple[str, Allowed], ...] = ()  # of a parameter: words, or (least, most)
+    cash_buffer = 0.01  # share of the portfolio's value that stays cash, for gaps and costs
+
+    _asked_due_ns = NEVER
+    _is_due = False
+
+    @property
+    def now(self) -> pd.Timestamp:
+        """The close time of the current bar, UTC."""
+        if self._desk.clock.now_ns is None:
+            raise StrategyError(f"{type(self).__name__} asked for the time before the first bar")
+        return self._desk.clock.now
+
+    @property
+    def due(self) -> bool:
+        """Whether to decide now: on the run's first bar, then on the first of each period.
+
+        Periods are the days, ISO weeks and months of UTC. Their first bar is that of whichever
+        symbol trades first, so it may be one that other symbols lack.
+        """
+        now_ns = self._desk.clock.now_ns
+        if now_ns is not None and self._asked_due_ns != now_ns:  # once a bar, whoever asks
+            self._asked_due_ns, self._is_due = now_ns, self._begins_a_period(now_ns)
+        return self._is_due
+
+    @property
+    def signal(self) -> Signal:
+        """The forecasts: `self.signal.forecast(data)`, for the current bar only, when `due`."""
+        if self._desk.signal is None:
+            raise StrategyError(f"{type(self).__name__} asked for a forecast in a run without one")
+        if not self.due:
+            raise StrategyError(
+                f"{type(self).__name__} asked for a forecast at {self.now:%Y-%m-%d %H:%M}, which "
+                f"rebalance={self.p.rebalance} leaves out: ask when self.due, or set rebalance=bar"
+            )
+        return self._desk.signal
+
+    def forecasts(self) -> dict[CandleFeed, Forecast]:
+        """Of every symbol that is tradable and has a forecast now, in data order.
+
+        One with a price that is not a number is none.
+        """
+        signal = self.signal
+        asked = {data: signal.forecast(data) for data in self.tradable()}
+        return {
+            data: forecast
+            for data, forecast in asked.items()
+            if forecast is not None and np.isfinite(forecast.paths[..., : CLOSE + 1]).all()
+        }
+
+    def tradable(self) -> list[CandleFeed]:
+        """The symbols that have a bar now and whose indicators have warmed up, in data order."""
+        return [
+            data
+            for data, warmup_bars in zip(self.datas, self._minperiods, strict=True)
+            if data.has_bar and len(data) >= warmup_bars
+        ]
+
+    def held(self) -> list[CandleFeed]:
+        """The symbols the portfolio owns, with a bar now or not, in data order."""
+        positions, dust = self.broker.positions, 1e-9 * self.lot_size
+        return [
+            data for data in self.datas if data in positions and abs(positions[data].size) > dust
+        ]
+
+    def weights(self) -> dict[CandleFeed, float]:
+        """Each held symbol's share of the portfolio's value, at the latest closes."""
+        value = self.broker.getvalue()
+        return {data: self._size(data) * data.last_close / value for data in self.held()}
+
+    def bars_held(self, data: CandleFeed) -> int:
+        """Bars of this symbol since it was bought from nothing, the bar of that fill included."""
+        if not self._size(data):
+            return 0
+        opened = [trades[-1].baropen for trades in self._trades[data].values() if trades[-1].isopen]
+        return len(data) - min(opened) + 1
+
+    def order_target_weights(
+        self, weights: Mapping[CandleFeed, float], *, keep: Collection[CandleFeed] = ()
+    ) -> None:
+        """Sell, then buy, until each symbol's share of the value is its weight; others go to 0.
+
+        Sized at this close, in whole lots, in the value less the `cash_buffer`. What is in `keep`
+        stays as it is, whatever its share. A symbol without a bar now is not traded either.
+
+        Orders that still wait are cancelled, except for a buy of a symbol in `keep` and an order
+        that goes the right way for a symbol without a bar now.
+        """
+        keep = frozenset(keep)
+        _check_weights(weights, keep)
+        waiting = self._cancel_outdated(weights, keep)
+        value = self.broker.getvalue()
+        investable = value * (1 - self.cash_buffer)
+        changes = {
+            data: self._units_to_trade(data, investable * weights.get(data, 0.0))
+            for data in dict.fromkeys([*self.held(), *weights])
+            if data.has_bar and data not in keep
+        }
+        sells = {data: -units for data, units in changes.items() if units < 0}
+        buys = {data: units for data, units in changes.items() if units > 0}
+        cash = self.broker.getcash() + _cost(sells) - waiting - (value - investable)
+        share = min(1.0, max(0.0, cash) / _cost(buys)) if buys else 1.0  # some money may be stuck
+        for data, units in sells.items():
+            self.sell(data, size=units)
+        for data, units in buys.items():
+            if size := self._whole_lots(units * share):
+                self.buy(data, size=size)
+        for data in changes:
+            if weights.get(data) and not (
+                self._size(data) or self._whole_lots(changes[data] * share)
+            ):
+                self.broker.take_down_too_dear(data, share * investable * weights[data])
+
+    def buy(self, data: CandleFeed | None = None, *rest: Any, **more: Any) -> bt.Order | None:
+        """Backtrader's; it gives no order where a size comes to nothing, and that is taken down."""
+        order = super().buy(data, *rest, **more)
+        if order is None:
+            self.broker.take_down_too_dear(data or self.data, self.broker.getcash())
+        return order
+
+    def getdatabyname(self, name: str) -> CandleFeed:
+        """The data feed of a symbol, such as `self.getdatabyname("AAPL")`."""
+        symbols = [data.symbol for data in self.datas]
+        if name not in symbols:
+            raise StrategyError(f"no symbol {name!r} in this run{did_you_mean(name, symbols)}")
+        return self.datas[symbols.index(name)]
+
+    @property
+    def lot_size(self) -> float:
+        """Units of a symbol are bought and sold in multiples of this."""
+        return self._desk.lot_size
+
+    def notify_order(self, order: bt.Order) -> None:
+        """Lets the rest of an order go where cash ran out; where volume did, it goes on waiting.
+
+        Call `super().notify_order(order)` in one of your own.
+        """
+        if order.status == bt.Order.Partial and order.info.get("cash_cut"):
+            self.cancel(order)
+
+    def prenext(self) -> None:
+        """Before the start nothing is decided."""
+
+    @property
+    def _desk(self) -> Desk:
+        desk: Desk = self.cerebro.desk
+        return desk
+
+    def _begins_a_period(self, now_ns: int) -> bool:
+        before_ns, start_ns = self._desk.clock.before_ns, self._desk.start.value
+        if before_ns < start_ns:
+            return now_ns >= start_ns
+        rebalance = self.p.rebalance
+        return bool(period_of(before_ns, rebalance) != period_of(now_ns, rebalance))
+
+    def _size(self, data: CandleFeed) -> float:
+        return float(self.broker.positions[data].size)
+
+    def _units_to_trade(self, data: CandleFeed, target_value: float) -> float:
+        """From the size held to the target, negative to sell."""
+        size = self._size(data)
+        target = self._whole_lots(target_value / data.last_close)
+        if not target:
+            return -size  # all of it, an odd lot too
+        return math.copysign(self._whole_lots(abs(target - size)), target - size)
+
+    def _whole_lots(self, units: float) -> float:
+        return math.floor(units / self.lot_size + 1e-9) * self.lot_size
+
+    def _cancel_outdated(
+        self, weights: Mapping[CandleFeed, float], keep: Collection[CandleFeed]
+    ) -> float:
+        """The money that the buys which go on waiting need, at the latest closes."""
+        needed = 0.0
+        for order in [*self.broker.pending, *self.broker.submitted]:
+            data, buy = order.data, order.isbuy()
+            wanted = buy if data in keep else buy == bool(weights.get(data))
+            if not wanted or (data.has_bar and data not in keep):
+                self.cancel(order)
+            elif buy:
+                needed += abs(order.executed.remsize) * data.last_close
+        return needed
+
+    def _start(self) -> None:
+        """Backtrader calls this once, before the first bar."""
+        check_params(type(self), self.p._getkwargs())
+        super()._start()
+
+    def _clk_update(self) -> int:
+        """Backtrader would ask every feed whether it moved; the clock knows that one did."""
+        self.forward()
+        self.lines.datetime[0] = self._desk.clock.days
+        return len(self)
+
+    def _next_analyzers(self, minperstatus: int, once: bool = False) -> None:
+        """Analyzers see the run, and no bar before its start."""
+        if minperstatus <= 0:
+            super()._next_analyzers(minperstatus, once)
+
+    def _getminperstatus(self) -> int:
+        """Backtrader's warm-up state: without this, `next` would wait for the last symbol.
+
+        0, on the first bar of the run, is its word for `nextstart`, which calls `next`.
+        """
+        clock, start = self._desk.clock, self._desk.start
+        begun = clock.before_ns >= start.value
+        self._minperstatus = -1 if begun else 0 if clock.at_or_after(start) else 1
+        return self._minperstatus
+
+
+def check_params(strategy: type[Strategy], params: Mapping[str, Any]) -> None:
+    """Refuses a value that the strategy's `allowed` leaves out."""
+    for name, allowed in (("rebalance", PERIODS), *strategy.allowed):
+        if params[name] is not None and (complaint := _complaint(params[name], allowed)):
+            raise ConfigError(f"{name}={params[name]} of {strategy.__name__}: {complaint}")
+
+
+def _complaint(value: Any, allowed: Allowed) -> str:
+    words = [word for word in allowed if isinstance(word, str)]
+    if words:
+        hint = did_you_mean(str(value), words)
+        return "" if value in words else f"one of {', '.join(words)} is needed{hint}"
+    least, most = (float(bound) for bound in allowed)
+    if least <= value <= most:
+        return ""
+    return f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A hint to end an error with, empty where no name is near."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _cost(units: Mapping[CandleFeed, float]) -> float:
+    return float(sum(size * data.last_close for data, size in units.items()))
+
+
+def _check_weights(weights: Mapping[Any, float], keep: Collection[Any]) -> None:
+    for data, weight in weights.items():
+        if not isinstance(data, CandleFeed):
+            raise StrategyError(
+                f"weights go by data feed, {data!r} is none: use self.getdatabyname(...)"
+            )
+        if data in keep:
+            raise StrategyError(f"{data.symbol} has a weight and is in keep: it can be one only")
+        if not (math.isfinite(weight) and weight >= 0):
+            raise StrategyError(f"weight of {data.symbol} is {weight}: weights are 0 or more")
+    if (total := sum(weights.values())) > 1 + 1e-9:
+        raise StrategyError(f"weights add up to {total:.4f}: at most 1, there is no borrowing")
