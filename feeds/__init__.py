@@ -18,8 +18,20 @@ if sys.argv[:1] == ["-m"]:  # Python is looking for a command in here: feeds.sam
 
     end_at_once()  # before the imports below, which take a second
 
+from .bars import (
+    AMOUNT,
+    CLOSE,
+    COLUMNS,
+    HIGH,
+    LOW,
+    OPEN,
+    VOLUME,
+    bar_times,
+    times_ns,
+    values_of,
+)
 from .candles import Candles, When
-from .checks import COLUMNS, validate
+from .checks import validate
 from .errors import (
     CandleError,
     ColumnError,
@@ -39,8 +51,14 @@ from .specs import KNOWN_SPECS, load
 from .stamps import Stamps
 
 __all__ = [
+    "AMOUNT",
+    "CLOSE",
     "COLUMNS",
+    "HIGH",
     "KNOWN_SPECS",
+    "LOW",
+    "OPEN",
+    "VOLUME",
     "CandleError",
     "Candles",
     "ColumnError",
@@ -54,10 +72,13 @@ __all__ = [
     "SymbolError",
     "TimeError",
     "When",
+    "bar_times",
     "from_frames",
     "load",
     "normalise",
     "opening_times",
     "repair",
+    "times_ns",
     "validate",
+    "values_of",
 ]

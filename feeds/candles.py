@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .checks import COLUMNS, check_openings
+from .bars import COLUMNS
+from .checks import check_openings
 from .errors import FeedError, SpecError, SymbolError
 from .spacing import opening_times
 from .words import nearest

@@ -11,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .bars import COLUMNS, PRICES
 from .errors import REPAIR, ColumnError, FeedError, PriceError, SourceError, TimeError
-
-COLUMNS = ("open", "high", "low", "close", "volume", "amount")
-PRICES = COLUMNS[:4]
 
 
 class _Check(NamedTuple):

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .spacing import NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND, Times, opening_times
+from .bars import NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND
+from .spacing import Times, opening_times
 
 LONGEST_DAY_NS = 26 * NS_PER_HOUR  # one with an hour of summer time to give back, and then some
 FEWEST_DATES = 5  # dates that tell a bar of two to five days from days without a bar

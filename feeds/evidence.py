@@ -14,14 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .spacing import (
-    NS_PER_DAY,
-    NS_PER_SECOND,
-    Times,
-    closing_times,
-    opening_times,
-    usual_length,
-)
+from .bars import NS_PER_DAY, NS_PER_SECOND
+from .spacing import Times, closing_times, opening_times, usual_length
 
 # Which reading was taken without knowing: midnights as dates, or moments as closing times.
 Doubt: TypeAlias = Literal["dates", "closes"]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .checks import PRICES
+from .bars import PRICES
 from .errors import SourceError
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .checks import COLUMNS, PRICES, empty, validate
+from .bars import COLUMNS, PRICES
+from .checks import empty, validate
 from .errors import REPAIR, ColumnError, PriceError, TimeError
 from .repairs import repair as repair_frame
 from .stamps import Column

@@ -7,14 +7,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .spacing import (
-    DAILY_NS,
-    NS_PER_DAY,
-    NS_PER_HOUR,
-    NS_PER_SECOND,
-    Times,
-    usual_length,
-)  # fmt: skip
+from .bars import NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND
+from .spacing import DAILY_NS, Times, usual_length  # fmt: skip
 
 # Shares of a series' bars, or of the sessions that it touches.
 MOSTLY_INSIDE = 0.98  # of another market with weekends and holidays of its own it is less

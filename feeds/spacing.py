@@ -15,11 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .bars import NS_PER_DAY, NS_PER_HOUR
+
 Times = NDArray[np.int64]  # nanoseconds since 1970, UTC; or lengths of time in nanoseconds
 
-NS_PER_SECOND = 10**9
-NS_PER_HOUR = 3_600 * NS_PER_SECOND
-NS_PER_DAY = 24 * NS_PER_HOUR
 DAILY_NS = 20 * NS_PER_HOUR  # bars this far apart are daily or longer
 MONTHLY_NS = 27 * NS_PER_DAY  # from here on the calendar makes lengths uneven
 UNEVEN = 1.2  # of the typical length, the longest of months, quarters or years

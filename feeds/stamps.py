@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .bars import NS_PER_DAY
 from .dates import Dates, at_midnight, days_are_over, last_seconds, zone_of_midnights
 from .evidence import Doubt
 from .sessions import Held, Sessions
-from .spacing import DAILY_NS, NS_PER_DAY, Times, closing_times, opening_times
+from .spacing import DAILY_NS, Times, closing_times, opening_times
 
 Stamps: TypeAlias = Literal["open", "close"]
 Column: TypeAlias = Literal["open", "close", "time"]  # what the column of stamps is called after

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .bars import NS_PER_MINUTE
 from .errors import REPAIR, TimeError
 from .words import plain, shown
 
@@ -26,7 +27,6 @@ _EPOCHS: tuple[tuple[float, float, Literal["s", "ms", "us", "ns"]], ...] = (
     (1e17, 1e20, "ns"),
 )
 Offsets: TypeAlias = NDArray[np.int64]
-NS_PER_MINUTE = 60 * 10**9
 _EARLIEST, _LATEST = pd.Timestamp("1700-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC")
 
 

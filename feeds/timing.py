@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from .bars import NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND
 from .dates import MONTHS
-from .spacing import NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND, lengths_seen
+from .spacing import lengths_seen
 from .words import listed
 
 UNITS = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import os
 import sys
 import traceback
@@ -23,6 +22,7 @@ from sandbox.config import CostsName, RunConfig, SignalName, options_in
 from sandbox.errors import ConfigError, SandboxError
 from sandbox.memory import is_shortage, ran_out
 from sandbox.presets import PRESETS, preset_options
+from sandbox.words import nearest
 
 # A variable of the environment that makes a run's process one that tries strategies for a proof:
 # the number of the socket to take them from.
@@ -36,9 +36,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         wrong = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
-        near = difflib.get_close_matches(wrong, self._option_string_actions, n=1)
+        near = nearest(wrong, self._option_string_actions)
         if wrong.startswith("--") and near:
-            message += f"; did you mean {near[0]}?"
+            message += f"; did you mean {near}?"
         super().error(message)
 
 

@@ -5,8 +5,8 @@ Built from defaults, a preset, a file and the command line, each over the one be
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,11 +15,14 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sandbox.errors import ConfigError
+from sandbox.words import nearest
 
 Param = bool | int | float | str
 SignalName = Literal["kronos", "momentum", "reversal", "volatility", "random", "random-walk"]
 CostsName = Literal["us", "ph", "cn", "crypto", "none"]
 NO_STORE = "none"
+COLUMNS = 6  # of a bar: open, high, low, close, volume, amount
+WINDOW_BYTES = 64  # of a window's row, asof and place in the list of symbols
 
 
 def _listed(value: Any) -> Any:
@@ -135,6 +138,37 @@ def _first_complaint(error: ValidationError) -> str:
     option = str(first["loc"][0])
     flag = f"--{option.replace('_', '-')}"
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(option, RunConfig.model_fields, n=1)
-        return f"{flag}: no such option" + (f"; did you mean {near[0]}?" if near else "")
+        near = nearest(option, RunConfig.model_fields)
+        return f"{flag}: no such option" + (f"; did you mean {near}?" if near else "")
     return f"{flag} {first['input']!r}: {text[:1].lower()}{text[1:]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How forecasts are drawn."""
+
+    lookback: int = 90  # bars the model sees, asof included
+    horizon: int = 5  # bars it forecasts
+    samples: int = 16  # paths a forecast
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Sampling:
+        return cls(**{name: getattr(config, name) for name in cls.__dataclass_fields__})
+
+    @property
+    def path_bytes(self) -> int:
+        """Of the paths of one forecast, in float32."""
+        return 4 * self.samples * self.horizon * COLUMNS
+
+    @property
+    def window_bytes(self) -> int:
+        """Of one window, without its candles: the times to come, once shared and once its own."""
+        return WINDOW_BYTES + 2 * 8 * self.horizon
+
+    @property
+    def shape_in_words(self) -> str:
+        return f"{self.samples:,} paths of {self.horizon:,} bars each"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from sandbox.config import Param
 from sandbox.errors import ConfigError
+from sandbox.words import nearest
 
 # The published backtest demo: 90 bars seen, 10 forecast, T 0.6, top_p 0.9, 5 paths; 50 names held,
 # 5 dropped a day, 5 days kept at least; Chinese costs without slippage or impact; 100 million.
@@ -42,7 +42,7 @@ def _preset(name: str | None) -> Mapping[str, Any]:
     if name is None:
         return {}
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(PRESETS)}"
+        near = nearest(name, PRESETS)
+        hint = f"did you mean {near}?" if near else f"known are {', '.join(PRESETS)}"
         raise ConfigError(f"--preset {name}: not known; {hint}")
     return PRESETS[name]

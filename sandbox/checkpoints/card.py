@@ -7,10 +7,11 @@ JSON alone, so that no figure is in one and not in the other.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from sandbox.files import write_whole
 
 CARD, README = "card.json", "README.md"
 
@@ -140,6 +141,4 @@ def read_card(folder: Path) -> dict[str, Any]:
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     """Both files of the card, each written aside and renamed."""
     for name, text in ((CARD, json.dumps(card, indent=2) + "\n"), (README, readme(card))):
-        aside = folder / f"{name}.part"
-        aside.write_text(text)
-        os.replace(aside, folder / name)
+        write_whole(folder / name, text.encode())

@@ -24,7 +24,7 @@ from sandbox.cli import parser as new_parser
 from sandbox.errors import RunFolderError, WindowError
 from sandbox.forecast.chart import QUANTILES, Picture, close_quantiles, write_html, write_png
 from sandbox.interrupts import leave
-from sandbox.run.folder import safe_name
+from sandbox.words import safe_name
 
 if TYPE_CHECKING:
     from kronos import Forecast
@@ -55,11 +55,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _forecast(args: argparse.Namespace) -> None:
     config = config_of(args)
+    from sandbox.config import Sampling
     from sandbox.forecast.calendars import ExchangeCalendar
+    from sandbox.forecast.model import load_checkpoint, model_sentence
     from sandbox.forecast.sources import forecast_one
-    from sandbox.forecast.windows import Sampling
-    from sandbox.run.job import load_checkpoint
-    from sandbox.run.record import model_sentence
 
     calendar = ExchangeCalendar(config.exchange) if config.exchange else None
     candles = load_candles(

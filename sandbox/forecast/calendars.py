@@ -7,7 +7,6 @@ made then would have counted that day as a session. What is seen ahead is a date
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,8 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feeds import Hours
+from feeds.bars import NS_PER_DAY
 from sandbox.errors import ConfigError
-from sandbox.forecast.horizon import DAILY_SPACING_NS, NS_PER_DAY, Times, future_times
+from sandbox.forecast.horizon import DAILY_SPACING_NS, Times, future_times
+from sandbox.words import nearest_of_any_case
 
 LEAST_SHARE_INSIDE = 0.5  # of a window's bars; with fewer the wrong exchange was named
 
@@ -32,9 +33,8 @@ class ExchangeCalendar:
 
         known = exchange_calendars.get_calendar_names(include_aliases=True)
         if name not in known:
-            by_upper = {one.upper(): one for one in known}
-            near = difflib.get_close_matches(name.upper(), by_upper, 3, cutoff=0.5)
-            hint = f"did you mean {', '.join(by_upper[one] for one in near)}? " if near else ""
+            near = nearest_of_any_case(name, known)
+            hint = f"did you mean {', '.join(near)}? " if near else ""
             raise ConfigError(
                 f"--exchange {name!r} is not known: {hint}It must be a code such as XNYS, XPHS or "
                 "24/7 (exchange_calendars.get_calendar_names() lists them)"

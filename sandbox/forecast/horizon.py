@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from feeds.bars import NS_PER_DAY, NS_PER_HOUR
+
 Times = NDArray[np.int64]  # nanoseconds since 1970, UTC
 
-NS_PER_HOUR = 3_600 * 10**9
-NS_PER_DAY = 24 * NS_PER_HOUR
 DAILY_SPACING_NS = 20 * NS_PER_HOUR  # bars this far apart are daily or longer
 UNIX_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
 MONDAY_TO_FRIDAY = 0b0011111

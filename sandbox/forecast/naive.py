@@ -17,20 +17,21 @@ keyed by (seed, symbol, asof). Knows nothing of models.
 
 from __future__ import annotations
 
-import difflib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 
+from feeds import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME
 from kronos.draws import uniforms
-from kronos.forecast import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME
+from sandbox.config import Sampling
 from sandbox.errors import ConfigError
-from sandbox.forecast.sources import ForecastBook
-from sandbox.forecast.windows import Array, Calendar, Sampling, Windows
+from sandbox.forecast.book import ForecastBook
+from sandbox.forecast.windows import Array, Calendar, Windows
 from sandbox.memory import expect_room
 from sandbox.progress import Progress
+from sandbox.words import nearest
 
 MOST_LOG_MOVE = 30.0  # over the horizon; prices beyond are no numbers in float32
 LEAST_SCORE = -0.9  # simple return over the horizon
@@ -75,8 +76,8 @@ class NaiveSource:
 
     def __init__(self, name: str, calendar: Calendar | None = None) -> None:
         if name not in NAIVE:
-            near = difflib.get_close_matches(name, NAIVE, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            near = nearest(name, NAIVE)
+            hint = f" (did you mean {near!r}?)" if near else ""
             raise ConfigError(
                 f"--signal {name!r}{hint}: a naive signal is one of {', '.join(NAIVE)}"
             )

@@ -12,56 +12,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feeds import COLUMNS
+from feeds import COLUMNS, times_ns
+from feeds.bars import NS_PER_DAY, NS_PER_MINUTE, NS_PER_SECOND
 from kronos import Forecast, series_key, time_stamps
-from sandbox.config import RunConfig
-from sandbox.forecast.horizon import NS_PER_DAY, NS_PER_HOUR, future_times, is_daily
+from sandbox.config import Sampling
+from sandbox.forecast.horizon import future_times, is_daily
 from sandbox.memory import expect_room
-from sandbox.trading.feed import times_ns
 
 Array = NDArray[Any]
 
-NS_PER_MINUTE, NS_PER_SECOND = NS_PER_HOUR // 60, NS_PER_HOUR // 3600
-
 STRETCHES_PER_CALL = 8192  # of times; bounds memory, answers do not depend on it
-WINDOW_BYTES = 64  # of a window's row, asof and place in the list of symbols
 
 
 class Calendar(Protocol):
     """Anything that knows when bars follow: `[W, L]` bar times to `[W, horizon]`."""
 
     def future_times(self, times_ns: Array, horizon: int) -> Array: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How forecasts are drawn."""
-
-    lookback: int = 90  # bars the model sees, asof included
-    horizon: int = 5  # bars it forecasts
-    samples: int = 16  # paths a forecast
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int = 0
-
-    @classmethod
-    def of(cls, config: RunConfig) -> Sampling:
-        return cls(**{name: getattr(config, name) for name in cls.__dataclass_fields__})
-
-    @property
-    def path_bytes(self) -> int:
-        """Of the paths of one forecast, in float32."""
-        return 4 * self.samples * self.horizon * len(COLUMNS)
-
-    @property
-    def window_bytes(self) -> int:
-        """Of one window, without its candles: the times to come, once shared and once its own."""
-        return WINDOW_BYTES + 2 * 8 * self.horizon
-
-    @property
-    def shape_in_words(self) -> str:
-        return f"{self.samples:,} paths of {self.horizon:,} bars each"
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sandbox.lookahead.rerun import Reached
-    from sandbox.run.job import Prepared
     from sandbox.run.portfolios import Loaded
+    from sandbox.run.prepare import Prepared
     from sandbox.run.reads import Touch
     from sandbox.run.trials import Trials
 
@@ -78,7 +78,9 @@ def _prove_all(
     config = config_of(args)
     if args.cuts < 1:  # before anything is started
         raise ConfigError(f"--cuts {args.cuts}: at least 1 is needed")
-    from sandbox.run.job import prepare  # brings the heavy libraries, which --help can do without
+    from sandbox.run.prepare import (
+        prepare,  # brings the heavy libraries, which --help can do without
+    )
     from sandbox.run.trials import Trials
 
     with Trials(of_a_run(given)) as trials:  # before any code of a strategy runs here

@@ -13,9 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feeds import COLUMNS
-from kronos.forecast import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME
-from sandbox.trading.feed import bar_times, times_ns
+from feeds import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME, bar_times, times_ns
 
 Times = NDArray[np.int64]  # in nanoseconds, or rows
 

@@ -56,8 +56,8 @@ from sandbox.run.trials import Trials
 from sandbox.trading.engine import WARMUP_BARS, opens_by_spacing
 
 if TYPE_CHECKING:
-    from sandbox.forecast.sources import SignalSource
-    from sandbox.forecast.windows import Sampling
+    from sandbox.config import Sampling
+    from sandbox.forecast.book import SignalSource
 
 CUTS = 8
 SHARE_OF_OTHER_CUTS = 0.25  # at bars without a decision, to see one that is made there

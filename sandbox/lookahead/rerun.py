@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from feeds import bar_times
 from sandbox.cores import cores
 from sandbox.errors import StrategyError
 from sandbox.forecast.naive import NaiveSource
@@ -25,12 +26,11 @@ from sandbox.progress import Progress
 from sandbox.run.portfolios import Loaded, Market, Traded
 from sandbox.run.reads import LOADING, Touch
 from sandbox.run.trials import Failed, Result, Trial, Trials
-from sandbox.trading.feed import bar_times
 from sandbox.trading.schedule import due_times
 
 if TYPE_CHECKING:
-    from sandbox.forecast.sources import ForecastBook, SignalSource
-    from sandbox.forecast.windows import Sampling
+    from sandbox.config import Sampling
+    from sandbox.forecast.book import ForecastBook, SignalSource
 
 Frames = Mapping[str, pd.DataFrame]
 Opens = Mapping[str, NDArray[np.int64]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,15 +18,11 @@ import pandas as pd
 from sandbox import interrupts
 from sandbox.errors import RunFolderError
 from sandbox.interrupts import held, tidied
+from sandbox.words import safe_name
 
 RUNS = Path("runs")
 MARK = "config.json"  # the file that makes a folder a run folder
 PACKAGES = ("backtrader", "numpy", "pandas", "quantstats", "torch")
-
-
-def safe_name(text: str) -> str:
-    """A text as a file name: letters, digits, dot, dash and underscore."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80] or "run"
 
 
 @contextmanager

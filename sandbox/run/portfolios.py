@@ -23,7 +23,7 @@ from kronos import Forecast
 from sandbox.config import Param
 from sandbox.cores import over_cores
 from sandbox.errors import SandboxError, StrategyError
-from sandbox.forecast.sources import ForecastBook
+from sandbox.forecast.book import ForecastBook
 from sandbox.memory import is_shortage, ran_out
 from sandbox.progress import Progress
 from sandbox.run.reads import Touch, watched
@@ -143,16 +143,20 @@ class Stopped(NamedTuple):
         return self
 
 
-class _Asked:
-    """A signal that counts how often it was asked."""
+class BookSignal:
+    """A run's forecasts as a strategy asks for them: by data feed, as of the bar that closes now.
+
+    It counts how often it was asked.
+    """
 
     def __init__(self, book: ForecastBook) -> None:
         self._book = book
-        self.times = 0
+        self.times_asked = 0
 
     def forecast(self, data: CandleFeed) -> Forecast | None:
-        self.times += 1
-        return self._book.forecast(data)
+        self.times_asked += 1
+        asof = data.asof if data.has_bar else None
+        return None if asof is None else self._book.at(data.symbol, asof)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +169,7 @@ class Trading:
     def backtest(self, portfolio: Portfolio, progress: Progress) -> Traded:
         """What the portfolio did; an error says in `stopped` how far it came."""
         market, loaded = self.market, portfolio.loaded
-        asked = _Asked(self.books[portfolio.signal]) if portfolio.signal else None
+        asked = BookSignal(self.books[portfolio.signal]) if portfolio.signal else None
         bars_done = 0
         try:
             with watched() as reads:
@@ -187,11 +191,11 @@ class Trading:
         except (Exception, SystemExit, GeneratorExit) as error:
             own = error if isinstance(error, SandboxError) else None
             shown = own or StrategyError(_told(portfolio, error))
-            asked_for = asked.times if asked else 0
+            asked_for = asked.times_asked if asked else 0
             stopped = Stopped(bars_done, asked_for, error, tuple(reads.touches)).portable()
             shown.stopped = stopped
             raise shown from (None if own else error)
-        return Traded(backtest, asked.times if asked else 0, tuple(reads.touches))
+        return Traded(backtest, asked.times_asked if asked else 0, tuple(reads.touches))
 
 
 def trade(

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from sandbox.forecast.model import model_sentence
 from sandbox.run.folder import package_versions
 from sandbox.run.portfolios import Portfolio
 from sandbox.trading.engine import Backtest
+from sandbox.words import counted, listed
 
 if TYPE_CHECKING:
-    import kronos
-    from sandbox.run.job import Prepared
+    from sandbox.run.prepare import Prepared
 
 
 MOST_FILLS_AN_ORDER = 1.5  # on average, before a reader is told
@@ -74,7 +75,7 @@ def notes(run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]]) -> list[s
     silent = [s for s, frame in run.candles.frames.items() if not (frame["volume"] > 0).any()]
     if silent:
         told.append(
-            f"No volume is known for {_listed(silent)}: fills there have no market impact and no "
+            f"No volume is known for {listed(silent)}: fills there have no market impact and no "
             "volume cap."
         )
     told += _swept(run)
@@ -89,7 +90,8 @@ def notes(run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]]) -> list[s
             told += _carried(portfolio.name, book, run.account.costs.volume_cap_pct)
         if book.refused and portfolio.role == "strategy":
             told.append(
-                f"{_counted(book.refused, 'order')} of {portfolio.name} refused: too little cash, "
+                f"{counted(book.refused, 'order')} of {portfolio.name} "
+                f"{'was' if book.refused == 1 else 'were'} refused: too little cash, "
                 "less than a lot, or a sale of what it did not hold (nothing is sold short)."
             )
     return told + _could_not_pay(run, traded)
@@ -99,7 +101,7 @@ def _swept(run: Prepared) -> list[str]:
     """How many combinations were tried, and what was not traded for it."""
     tried = Counter(one.sweep_of for one in run.strategies if one.sweep_of)
     told = [
-        f"{name} was traded with {count:,} combination{'' if count == 1 else 's'} of parameters, "
+        f"{name} was traded with {counted(count, 'combination')} of parameters, "
         "without twins on naive signals or without costs: run one of them with --param for those."
         for name, count in tried.items()
     ]
@@ -140,7 +142,7 @@ def _could_not_pay(run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]]) 
     ]
     own = [f"{one.name} bought nothing: {reason}." for one, reason in found if not one.twin_of]
     twins = [one.name for one, _ in found if one.twin_of]
-    return own + ([f"For the same reason {_listed(twins)} bought nothing."] if twins else [])
+    return own + ([f"For the same reason {listed(twins)} bought nothing."] if twins else [])
 
 
 def _too_dear(run: Prepared, book: Backtest) -> str:
@@ -176,27 +178,3 @@ def _carried(name: str, book: Backtest, cap_pct: float | None) -> list[str]:
         f"{name} is large for these markets: {fills:,} fills of {orders:,} orders, since a fill is "
         f"at most {cap_pct:g} % of a bar's volume. What it wanted took many bars, or never came."
     ]
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing} was" if number == 1 else f"{number:,} {thing}s were"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def model_sentence(
-    checkpoint: kronos.Checkpoint, first: pd.Timestamp, last: pd.Timestamp | None = None
-) -> str:
-    """Whether figures from `first` on, to `last`, can be called unseen."""
-    weights = f"Model: {checkpoint.name} (weights {checkpoint.fingerprint[:12]})"
-    if checkpoint.seen_until is None:
-        return f"{weights}; up to when its training data runs is not known."
-    seen_until = pd.Timestamp(checkpoint.seen_until).tz_localize("UTC")
-    trained = f"{weights} was trained on data to {seen_until:%Y-%m-%d}"
-    if seen_until < first.normalize():
-        return f"{trained}; these candles came later."
-    if last is not None and last.normalize() > seen_until:
-        return f"{trained} and may have seen these candles up to then: figures are split there."
-    return f"{trained} and may have seen these very candles: nothing here is out of sample."

@@ -14,14 +14,14 @@ from itertools import product
 
 from sandbox.config import Param
 from sandbox.errors import ConfigError
-from sandbox.trading.strategy import Strategy
-from sandbox.trading.strategy_file import (
+from sandbox.trading.params import (
     check_is_declared,
     declared_params,
     given_params,
     like,
     typed_params,
 )
+from sandbox.trading.strategy import Strategy
 
 MOST_COMBINATIONS = 200  # of a run: a backtest each, over the cores
 

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 from sandbox.cli import TRIALS_SOCKET
 from sandbox.errors import SandboxError, StrategyError
-from sandbox.forecast.sources import ForecastBook
+from sandbox.forecast.book import ForecastBook
 from sandbox.run.portfolios import Loaded, Market, Portfolio, Stopped, Traded, Trading, backtests
 from sandbox.run.reads import is_library
 from sandbox.trading.strategy import Strategy

@@ -18,19 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sandbox.errors import StoreError
-from sandbox.store.sets import (
+from sandbox.store.parts import (
     SCHEMA,
-    SETTINGS,
-    USED,
     DamagedPart,
-    ForecastStore,
     is_draft,
     is_part,
     part_content,
     part_table,
-    parts,
+    parts_in,
     write_part,
 )
+from sandbox.store.sets import SETTINGS, USED, ForecastStore
 
 DEAD_DRAFT_SECS = 3600  # a part is written in less than a second
 SECS_PER_DAY = 86_400
@@ -70,7 +68,7 @@ def summary(folder: Path) -> SetSummary:
     symbols: set[str] = set()
     days: list[str] = []
     damaged = 0
-    found = parts(folder)
+    found = parts_in(folder)
     for path in found:
         try:
             content = part_content(path)
@@ -137,7 +135,7 @@ def small_parts(store: ForecastStore) -> list[list[Path]]:
     """Parts of a set that are better one, for each set that has many such."""
     groups: list[list[Path]] = []
     for folder in store.folders():
-        small = [path for path in parts(folder) if _size(path) < SMALL_BYTES]
+        small = [path for path in parts_in(folder) if _size(path) < SMALL_BYTES]
         groups += [chunk for chunk in _chunks(small) if len(chunk) >= SMALL_PARTS]
     return groups
 
@@ -180,7 +178,7 @@ def merge(small: list[Path]) -> int:
 def _needless_parts(folder: Path) -> Iterator[Leftover]:
     """Damaged ones, and those whose forecasts are all in parts that stay; small ones go first."""
     keys_of: dict[Path, list[str]] = {}
-    for path in parts(folder):
+    for path in parts_in(folder):
         try:
             content = part_content(path)
             if content is not None:

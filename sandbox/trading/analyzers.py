@@ -18,7 +18,7 @@ import backtrader as bt
 import numpy as np
 
 from sandbox.errors import ConfigError
-from sandbox.trading.strategy import did_you_mean
+from sandbox.words import did_you_mean
 
 # AnnualReturn reads an observer that a run has not; the others read the account
 KNOWN: Mapping[str, type[bt.Analyzer]] = {

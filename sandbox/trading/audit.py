@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from feeds import COLUMNS
-from kronos.forecast import CLOSE
+from feeds import CLOSE, COLUMNS, times_ns
 from sandbox.errors import StrategyError
 from sandbox.trading.audit_fills import (
     ROUNDING,
@@ -35,7 +34,6 @@ from sandbox.trading.audit_fills import (
     rows_of,
     when,
 )
-from sandbox.trading.feed import times_ns
 
 if TYPE_CHECKING:
     from sandbox.trading.broker import Account

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kronos.forecast import CLOSE, HIGH, LOW, OPEN, VOLUME
+from feeds import CLOSE, HIGH, LOW, OPEN, VOLUME
 from sandbox.trading.costs import BPS, LIQUIDITY_BARS, CostModel
 
 Floats = NDArray[np.float64]

@@ -18,9 +18,10 @@ from typing import Any
 import backtrader as bt
 
 from sandbox.errors import StrategyError
+from sandbox.trading.clock import Clock
 from sandbox.trading.costs import BPS, CostModel, Liquidity, Terms
 from sandbox.trading.execution import ROUNDING, ExecutingBroker, same
-from sandbox.trading.feed import CandleFeed, Clock
+from sandbox.trading.feed import CandleFeed
 from sandbox.trading.ledger import Decision, Holding, Ledger
 from sandbox.trading.orders import check_begun, check_order, kind_of
 from sandbox.trading.seals import Seals

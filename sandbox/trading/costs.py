@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
 
 from sandbox.errors import ConfigError
+from sandbox.words import nearest
 
 BPS = 1e-4
 LIQUIDITY_BARS = 20  # bars that volatility and mean volume are taken over
@@ -219,8 +219,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 def cost_model(preset: str, **overrides: float | None) -> CostModel:
     """A preset, with the fields that are given (not None) in place of its own."""
     if preset not in PRESETS:
-        near = get_close_matches(preset, PRESETS, n=1)
-        hint = f", did you mean {near[0]}?" if near else ""
+        near = nearest(preset, PRESETS)
+        hint = f", did you mean {near}?" if near else ""
         raise ConfigError(f"costs {preset!r}: not known{hint} (one of {', '.join(PRESETS)})")
     known = [field.name for field in fields(CostModel)]
     for name in overrides:

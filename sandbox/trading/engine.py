@@ -14,12 +14,14 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
-from feeds import opening_times
+from feeds import opening_times, times_ns
+from feeds.bars import NS_PER_DAY
 from sandbox.errors import StrategyError, WindowError
 from sandbox.trading.analyzers import AskedAnalyzer, analyses_of
 from sandbox.trading.audit import Audit, Books
 from sandbox.trading.broker import Account, CostedBroker
-from sandbox.trading.feed import NO_RESAMPLING, NS_PER_DAY, CandleFeed, Clock, times_ns
+from sandbox.trading.clock import Clock
+from sandbox.trading.feed import NO_RESAMPLING, CandleFeed
 from sandbox.trading.ledger import Ledger, TooDear
 from sandbox.trading.originals import Originals
 from sandbox.trading.strategy import Desk, Signal, Strategy

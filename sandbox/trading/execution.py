@@ -28,9 +28,10 @@ from typing import Any, NamedTuple
 
 import backtrader as bt
 
-from kronos.forecast import CLOSE, VOLUME
+from feeds import CLOSE, VOLUME
+from sandbox.trading.clock import Clock
 from sandbox.trading.costs import LIQUIDITY_BARS, CostModel, Liquidity, Terms
-from sandbox.trading.feed import CandleFeed, Clock
+from sandbox.trading.feed import CandleFeed
 from sandbox.trading.ledger import Fill, Ledger, TooDear
 from sandbox.trading.matching import Match, Stage, gain_at_close
 from sandbox.trading.orders import STOP_LIMITS, STOPS, TRAILING, match_order, worst_price

@@ -7,70 +7,23 @@ a feed puts a bar on its lines only once that bar has closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import backtrader as bt
 import numpy as np
 import pandas as pd
 
-from feeds import COLUMNS, opening_times
-from kronos.forecast import CLOSE, VOLUME
+from feeds import CLOSE, COLUMNS, VOLUME, opening_times, times_ns, values_of
 from sandbox.errors import StrategyError
+from sandbox.trading.clock import NEVER, Clock
 from sandbox.trading.matching import Bar
 
-NS_PER_DAY = 86_400 * 10**9
-UNIX_EPOCH_DAY = 719_163  # 1970-01-01 in Backtrader's count of days
 NAN = float("nan")
-NEVER = -(2**63)  # ns; before any bar
 NO_RESAMPLING = (
     "longer bars are not made of shorter ones here: give them as a series of their own beside the "
     "shorter ones, such as BTC-1h.csv and BTC-1d.csv with --data 'csv:candles/*.csv', and read "
     "self.getdatabyname('BTC-1d')"
 )
-
-
-class Clock:
-    """The close times of all bars of a run, oldest first, and which of them is now."""
-
-    def __init__(self, times_ns: Iterable[np.ndarray]) -> None:
-        self._times_ns: list[int] = np.unique(np.concatenate(list(times_ns))).tolist()
-        self._at = -1
-        self.now_ns: int | None = None  # nanoseconds since 1970; None before the first bar
-
-    def tick(self) -> bool:
-        """Go on to the next bar time; False after the last."""
-        if self._at + 1 >= len(self._times_ns):
-            return False
-        self._at += 1
-        self.now_ns = self._times_ns[self._at]
-        return True
-
-    def bars_from(self, start: pd.Timestamp) -> int:
-        return sum(time_ns >= start.value for time_ns in self._times_ns)
-
-    @property
-    def days(self) -> float:
-        """Now, as Backtrader counts."""
-        return UNIX_EPOCH_DAY + (self.now_ns or 0) / NS_PER_DAY
-
-    @property
-    def now(self) -> pd.Timestamp:
-        return pd.Timestamp(self._times_ns[self._at], tz="UTC")
-
-    def at_or_after(self, start: pd.Timestamp) -> bool:
-        """Whether the current bar closes then or later."""
-        return self.now_ns is not None and self.now_ns >= start.value
-
-    @property
-    def before_ns(self) -> int:
-        """The close time of the bar before this one, whichever symbol's; `NEVER` if none was."""
-        return self._times_ns[self._at - 1] if self._at > 0 else NEVER
-
-    @property
-    def before(self) -> pd.Timestamp | None:
-        """The close time of the bar before this one, whichever symbol it belongs to."""
-        return pd.Timestamp(self._times_ns[self._at - 1], tz="UTC") if self._at > 0 else None
 
 
 class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
@@ -107,7 +60,7 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
         # a strategy is to see delivered bars only
         self.p.frame = self.p.last_bar = self.p.opens_ns = None
         self._run_clock: Clock = self.p.clock  # `_clock` is a word of Backtrader's
-        self._values = _values(frame)
+        self._values = values_of(frame)
         self._times_ns: list[int] = times_ns(frame).tolist()
         known_opens = opening_times(frame.index) if opens_ns is None else opens_ns
         self._opens_ns: list[int] = known_opens.tolist()
@@ -196,23 +149,3 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
         following = self._row + 1
         self._next_ns = self._times_ns[following] if following < len(self._times_ns) else None
         return True
-
-
-def times_ns(frame: pd.DataFrame) -> np.ndarray:
-    """A frame's bar times as nanoseconds since 1970, `[n]` int64."""
-    index = frame.index
-    assert isinstance(index, pd.DatetimeIndex)
-    return index.as_unit("ns").asi8
-
-
-def bar_times(frames: Mapping[str, pd.DataFrame]) -> pd.DatetimeIndex:
-    """The bar times of all symbols, oldest first."""
-    times = np.unique(np.concatenate([times_ns(frame) for frame in frames.values()]))
-    return pd.DatetimeIndex(times, tz="UTC")
-
-
-def _values(frame: pd.DataFrame) -> np.ndarray:
-    """The candles, `[n, 6]`: the frame's own memory where it is one block in schema order."""
-    columns = list(COLUMNS)
-    ordered = frame if list(frame.columns) == columns else frame[columns]
-    return ordered.to_numpy(dtype=np.float64)

@@ -17,7 +17,8 @@ from sandbox.errors import StrategyError
 
 MODULES = (
     "sandbox.trading.audit", "sandbox.trading.audit_fills", "sandbox.trading.broker",
-    "sandbox.trading.costs", "sandbox.trading.engine", "sandbox.trading.execution",
+    "sandbox.trading.clock", "sandbox.trading.costs", "sandbox.trading.engine",
+    "sandbox.trading.execution",
     "sandbox.trading.feed", "sandbox.trading.ledger", "sandbox.trading.matching",
     "sandbox.trading.orders", "sandbox.trading.originals", "sandbox.trading.seals",
     "backtrader.broker", "backtrader.brokers.bbroker", "backtrader.cerebro", "backtrader.feed",

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from feeds.bars import NS_PER_DAY
 from sandbox.errors import ConfigError
 
 PERIODS = ("bar", "day", "week", "month")
 
-NS_PER_DAY = 86_400 * 10**9
 MONDAY = 3  # 1970-01-01 was a Thursday, the fourth day of its ISO week
 
 

@@ -13,9 +13,8 @@ A strategy of your own is a class with a `next`:
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -23,15 +22,16 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
-from kronos.forecast import CLOSE
-from sandbox.errors import ConfigError, StrategyError
-from sandbox.trading.feed import NEVER, CandleFeed, Clock
-from sandbox.trading.schedule import PERIODS, period_of
+from feeds import CLOSE
+from sandbox.errors import StrategyError
+from sandbox.trading.clock import NEVER, Clock
+from sandbox.trading.feed import CandleFeed
+from sandbox.trading.params import Allowed, check_params
+from sandbox.trading.schedule import period_of
+from sandbox.words import did_you_mean
 
 if TYPE_CHECKING:
     from kronos import Forecast
-
-Allowed = Collection[str] | tuple[float, float]  # words, or the least and the most of a number
 
 
 class Signal(Protocol):
@@ -273,30 +273,6 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         begun = clock.before_ns >= start.value
         self._minperstatus = -1 if begun else 0 if clock.at_or_after(start) else 1
         return self._minperstatus
-
-
-def check_params(strategy: type[Strategy], params: Mapping[str, Any]) -> None:
-    """Refuses a value that the strategy's `allowed` leaves out."""
-    for name, allowed in (("rebalance", PERIODS), *strategy.allowed):
-        if params[name] is not None and (complaint := _complaint(params[name], allowed)):
-            raise ConfigError(f"{name}={params[name]} of {strategy.__name__}: {complaint}")
-
-
-def _complaint(value: Any, allowed: Allowed) -> str:
-    words = [word for word in allowed if isinstance(word, str)]
-    if words:
-        hint = did_you_mean(str(value), words)
-        return "" if value in words else f"one of {', '.join(words)} is needed{hint}"
-    least, most = (float(bound) for bound in allowed)
-    if least <= value <= most:
-        return ""
-    return f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """A hint to end an error with, empty where no name is near."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _cost(units: Mapping[CandleFeed, float]) -> float:

@@ -1,4 +1,4 @@
-"""From a path to a strategy class, and from `k=v` texts to the parameters it declares."""
+"""From a path to the strategy class in that file."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from sandbox.config import Param
-from sandbox.errors import ConfigError, StrategyError
-from sandbox.trading.strategy import Strategy, check_params, did_you_mean
+from sandbox.errors import StrategyError
+from sandbox.trading.strategy import Strategy
+from sandbox.words import did_you_mean
 
 
 def load_strategy(path: str | Path) -> type[Strategy]:
@@ -31,69 +29,6 @@ def load_strategy(path: str | Path) -> type[Strategy]:
         what = f"{len(found)} classes ({names})" if found else "no class"
         raise StrategyError(f"{path}: {what} derived from sandbox.Strategy, one is needed")
     return found[0]
-
-
-def params_for(
-    strategies: Mapping[str, type[Strategy]], given: Mapping[str, Param]
-) -> dict[str, dict[str, Param]]:
-    """Every parameter of each strategy of a run, by the strategy's name."""
-    own = given_params(strategies, given)
-    return {name: typed_params(cls, own[name]) for name, cls in strategies.items()}
-
-
-def given_params(
-    strategies: Mapping[str, type[Strategy]], given: Mapping[str, Param]
-) -> dict[str, dict[str, Param]]:
-    """What is given to each strategy of a run, by the strategy's name, as it was given.
-
-    `k` goes to every strategy that declares it, `topk.k` to that one, whatever `k` is.
-    """
-    declared = {name: declared_params(cls) for name, cls in strategies.items()}
-    for text in given:
-        check_is_declared(text, declared)
-    return {
-        name: {text: given[text] for text in given if text in params}
-        | {param: given[f"{name}.{param}"] for param in params if f"{name}.{param}" in given}
-        for name, params in declared.items()
-    }
-
-
-def typed_params(strategy: type[Strategy], given: Mapping[str, Param]) -> dict[str, Param]:
-    """Every parameter the strategy declares, those given in the type of their default.
-
-    A default of None takes a value as it comes, and stays None without one.
-    """
-    declared = declared_params(strategy)
-    for name in given:
-        check_is_declared(name, {strategy.__name__: declared})
-    params = {
-        name: like(default, given[name], name) if name in given else default
-        for name, default in declared.items()
-    }
-    check_params(strategy, params)
-    return params
-
-
-def declared_params(strategy: type[Strategy]) -> dict[str, Any]:
-    return dict(strategy.params._getitems())
-
-
-def check_is_declared(
-    text: str, declared: Mapping[str, Mapping[str, Any]], option: str = "--param"
-) -> None:
-    """`text` is a parameter's name, or a strategy's and a parameter's with a dot between."""
-    strategy, dot, name = text.rpartition(".")
-    if dot and strategy not in declared:
-        hint = did_you_mean(strategy, declared) or f"; it has {', '.join(declared)}"
-        raise ConfigError(f"{option} {text}: no strategy {strategy!r} in this run{hint}")
-    asked = [strategy] if dot else list(declared)
-    known = list(dict.fromkeys(param for one in asked for param in declared[one]))
-    if name not in known:
-        has = f"it has {', '.join(known)}" if len(asked) == 1 else f"they have {', '.join(known)}"
-        hint = did_you_mean(name, known) or f"; {has}"
-        who = " and ".join(asked)
-        verb = "has" if len(asked) == 1 else "have"
-        raise ConfigError(f"{option} {text}: {who} {verb} no parameter {name!r}{hint}")
 
 
 def _check_is_file(path: Path) -> None:
@@ -130,26 +65,3 @@ def _what_failed(path: Path, error: BaseException) -> str:
     where = f"{path}:{lines[-1]}" if lines else str(path)
     text = " ".join(str(error).split())
     return f"{where}: {type(error).__name__}{f': {text}' if text else ''}"
-
-
-def like(default: Any, value: Param, name: str, option: str = "--param") -> Param:
-    """The value in the default's type; a number is not cut to fit."""
-    if isinstance(default, bool):
-        words = {"true": True, "false": False, "1": True, "0": False}
-        if str(value).lower() in words:
-            return words[str(value).lower()]
-        raise ConfigError(f"{option} {name}={value}: true or false")
-    if isinstance(default, str):
-        return str(value)
-    if not isinstance(default, int | float):
-        return value
-    kind = type(default)
-    try:
-        number = kind(value)
-    except (ValueError, OverflowError):
-        number = None
-    if number is None or isinstance(value, bool) or (kind is int and number != float(value)):
-        raise ConfigError(
-            f"{option} {name}={value}: {'a whole' if kind is int else 'a'} number is needed"
-        )
-    return number

@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import feeds
-from feeds.spacing import (
-    NS_PER_DAY,
-    NS_PER_HOUR,
-    NS_PER_SECOND,
-    Times,
-    closing_times,
-    lengths_seen,
-    usual_length,
-)  # fmt: skip
+from feeds.bars import NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND
+from feeds.spacing import Times, closing_times, lengths_seen, usual_length  # fmt: skip
 
 MINUTE = 60 * NS_PER_SECOND
 LAWS = settings(max_examples=60, deadline=None)

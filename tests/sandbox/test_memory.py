@@ -11,11 +11,11 @@ import pytest
 
 from sandbox import memory
 from sandbox.cli import guarded
+from sandbox.config import Sampling
 from sandbox.errors import MemoryShortError
 from sandbox.forecast import windows
 from sandbox.forecast.naive import NaiveSource
 from sandbox.forecast.sources import KronosSource
-from sandbox.forecast.windows import Sampling
 from sandbox.memory import available_bytes, expect_room
 from sandbox.run import job
 from sandbox.run.__main__ import main

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sandbox.config import Sampling
 from sandbox.errors import ConfigError
 from sandbox.forecast.calendars import ExchangeCalendar, open_calendar
 from sandbox.forecast.horizon import future_times, is_daily
-from sandbox.forecast.windows import Sampling, Windows
+from sandbox.forecast.windows import Windows
 from tests.conftest import make_frame
 
 

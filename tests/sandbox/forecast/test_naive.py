@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox.config import Sampling
 from sandbox.errors import ConfigError
 from sandbox.forecast.naive import LEAST_SCORE, NAIVE, NaiveSource, naive_closes
-from sandbox.forecast.windows import Sampling, Windows
+from sandbox.forecast.windows import Windows
 from tests.conftest import make_frame, make_market
 
 SAMPLING = Sampling(lookback=20, horizon=4, samples=6, seed=3)
@@ -16,18 +17,9 @@ FRAMES = make_market("ABC", bars=60)
 INDEX = FRAMES["A"].index
 
 
-class Bar:
-    """What a book asks of a data feed."""
-
-    has_bar = True
-
-    def __init__(self, symbol, asof):
-        self.symbol, self.asof = symbol, asof
-
-
 def forecast(name, frames, symbol, asof, sampling=SAMPLING, asofs=None):
     book = NaiveSource(name).book(frames, sampling, INDEX if asofs is None else asofs)
-    return book.forecast(Bar(symbol, asof))
+    return book.at(symbol, asof)
 
 
 def past_returns(symbol, asof):
@@ -163,12 +155,11 @@ def test_blocks_that_go_are_computed_again_the_same(monkeypatch):
     monkeypatch.setattr("sandbox.forecast.naive.CACHE_BYTES", 0)
     monkeypatch.setattr("sandbox.forecast.naive.WINDOWS_PER_BLOCK", 2)
     book = NaiveSource("random").book(FRAMES, SAMPLING, INDEX)
-    data = Bar("A", INDEX[20])
-    first = book.forecast(data).paths
+    first = book.at("A", INDEX[20]).paths
     for asof in INDEX[21:]:
-        book.forecast(Bar("B", asof))
+        book.at("B", asof)
     assert len(book._paths._blocks) == 6
-    assert np.array_equal(book.forecast(data).paths, first)
+    assert np.array_equal(book.at("A", INDEX[20]).paths, first)
 
 
 def test_a_misspelt_name_gets_the_nearest():

@@ -11,12 +11,13 @@ import pandas as pd
 
 from kronos import Forecast
 from sandbox import Strategy
-from sandbox.forecast.windows import Sampling
+from sandbox.config import Sampling
 from sandbox.lookahead.proof import Proof, prove
 from sandbox.run.portfolios import Loaded, Market
 from sandbox.run.trials import Trials
 from sandbox.trading.indicator import KronosSignal
-from sandbox.trading.strategy_file import load_strategy, typed_params
+from sandbox.trading.params import typed_params
+from sandbox.trading.strategy_file import load_strategy
 from tests.conftest import FREE, make_frame
 
 SAMPLING = Sampling(lookback=10, horizon=3, samples=4)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feeds import times_ns
 from sandbox.lookahead.altered import ALTERATIONS, BARS_AFTER_CUT, altered_future, altered_market
-from sandbox.trading.feed import times_ns
 from tests.conftest import make_market
 
 BARS = 130

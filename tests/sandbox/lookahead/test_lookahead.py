@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from feeds import times_ns
+from sandbox.config import Sampling
 from sandbox.errors import ConfigError, StrategyError, WindowError
 from sandbox.forecast.naive import NaiveSource
 from sandbox.forecast.sources import KronosSource
-from sandbox.forecast.windows import Sampling
 from sandbox.lookahead.__main__ import lines
 from sandbox.lookahead.altered import ALTERATIONS, altered_future
 from sandbox.lookahead.proof import CUTS, Proof, cut_times, history_amounts
@@ -26,7 +27,6 @@ from sandbox.lookahead.rerun import (
 from sandbox.run.portfolios import Market
 from sandbox.trading.broker import Account
 from sandbox.trading.costs import CostModel
-from sandbox.trading.feed import times_ns
 from tests.conftest import FREE, make_checkpoint, make_frame, make_market, make_run
 from tests.sandbox.lookahead.lookahead_cases import (
     BARS,

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from sandbox.errors import RunFolderError
-from sandbox.run.folder import run_folder, safe_name
+from sandbox.run.folder import run_folder
+from sandbox.words import safe_name
 
 
 def everything_in(folder):

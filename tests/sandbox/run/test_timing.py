@@ -9,11 +9,11 @@ import pytest
 import feeds
 from sandbox import cores
 from sandbox.cli import config_of
-from sandbox.config import RunConfig
+from sandbox.config import RunConfig, Sampling
 from sandbox.forecast.__main__ import main as forecast
 from sandbox.forecast.calendars import ExchangeCalendar
 from sandbox.forecast.horizon import is_daily
-from sandbox.forecast.windows import Sampling, Windows
+from sandbox.forecast.windows import Windows
 from sandbox.lookahead import __main__ as lookahead_cli
 from sandbox.run import job, portfolios
 from sandbox.run.__main__ import main

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from sandbox.errors import StoreError
-from sandbox.forecast import sources as signal_module
-from sandbox.forecast.sources import KronosSource, LocalBackend
-from sandbox.forecast.windows import Sampling
+from sandbox.forecast import backend as backend_module
+from sandbox.forecast.backend import LocalBackend
+from sandbox.forecast.sources import KronosSource
+from sandbox.config import Sampling
 from sandbox.store import sets as store_module
 from sandbox.store.sets import ForecastStore
 from tests.conftest import FakePredictor, make_checkpoint, make_market
@@ -34,7 +35,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(signal_module, "WINDOWS_PER_PIECE", 8)
+    monkeypatch.setattr(backend_module, "WINDOWS_PER_PIECE", 8)
 
 
 def book_of(store, frames=FRAMES, asofs=INDEX, sampling=SAMPLING, checkpoint=None, **options):
@@ -272,7 +273,7 @@ def test_a_store_that_can_only_be_read_still_answers(store, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "touch", refuse)
-    monkeypatch.setattr(store_module, "_write", refuse)
+    monkeypatch.setattr(store_module, "write_whole", refuse)
     assert counts(book_of(store)) == (0, EVERY)
 
 

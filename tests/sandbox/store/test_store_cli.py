@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from sandbox.forecast import sources as signal_module
+from sandbox.forecast import backend as backend_module
 from sandbox.forecast.sources import KronosSource
-from sandbox.forecast.windows import Sampling
+from sandbox.config import Sampling
 from sandbox.store.__main__ import main
 from sandbox.store.sets import ForecastStore
 from sandbox.store.upkeep import merge, small_parts
@@ -138,7 +138,7 @@ def test_gc_removes_parts_that_others_hold_and_no_forecast(store, capsys, monkey
     aside = ForecastStore(Path("aside"))
     _, small = keep(aside, asofs=INDEX[:15])
     _, large = keep(store)
-    monkeypatch.setattr(signal_module, "WINDOWS_PER_PIECE", 5)
+    monkeypatch.setattr(backend_module, "WINDOWS_PER_PIECE", 5)
     _, pieces = keep(ForecastStore(Path("pieces")), asofs=INDEX[12:25])
     for part in [*small.glob("*.parquet"), *pieces.glob("*.parquet")]:
         os.replace(part, large / part.name)
@@ -194,7 +194,7 @@ def test_gc_leaves_what_is_not_the_stores(store):
 
 
 def test_gc_merges_small_parts(store, capsys, monkeypatch):
-    monkeypatch.setattr(signal_module, "WINDOWS_PER_PIECE", 2)
+    monkeypatch.setattr(backend_module, "WINDOWS_PER_PIECE", 2)
     _, folder = keep(store)
     before = sorted(folder.iterdir())
     assert main(["gc", "--dry-run"]) == 0
@@ -214,7 +214,7 @@ def test_gc_merges_small_parts(store, capsys, monkeypatch):
 
 
 def test_merging_leaves_damaged_parts_and_forgets_no_forecast(store, monkeypatch):
-    monkeypatch.setattr(signal_module, "WINDOWS_PER_PIECE", 2)
+    monkeypatch.setattr(backend_module, "WINDOWS_PER_PIECE", 2)
     keep(store)
     [group] = small_parts(store)
     group[3].write_bytes(b"nothing")

@@ -64,15 +64,16 @@ def test_parts_that_are_merged_under_a_reader_are_found(store, small_pieces, mon
 RUN = """
 import sys, time
 from pathlib import Path
-from sandbox.forecast import sources as signal
+from sandbox.forecast import backend
+from sandbox.forecast.sources import KronosSource
 from sandbox.store.sets import ForecastStore
-from sandbox.forecast.windows import Sampling
+from sandbox.config import Sampling
 from tests.conftest import FakePredictor, make_checkpoint, make_market
 
-signal.WINDOWS_PER_PIECE = 8
+backend.WINDOWS_PER_PIECE = 8
 store, go, hang_after = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 
-class Slow(signal.LocalBackend):
+class Slow(backend.LocalBackend):
     def sample(self, windows, sampling, tell):
         for nth, piece in enumerate(super().sample(windows, sampling, tell)):
             if nth == hang_after:
@@ -81,7 +82,7 @@ class Slow(signal.LocalBackend):
             yield piece
 
 frames = make_market("AB", bars=30)
-source = signal.KronosSource(
+source = KronosSource(
     make_checkpoint(), store=ForecastStore(store), backend=Slow(FakePredictor())
 )
 print("ready", flush=True)
@@ -137,7 +138,7 @@ import kronos
 from sandbox.forecast.naive import NAIVE, NaiveSource
 from sandbox.forecast.sources import KronosSource
 from sandbox.store.sets import ForecastStore
-from sandbox.forecast.windows import Sampling
+from sandbox.config import Sampling
 from tests.conftest import make_market
 
 frames, sampling = make_market("AB", bars=30), Sampling(lookback=10, horizon=3, samples=4)

@@ -7,13 +7,13 @@ import backtrader as bt
 import numpy as np
 import pytest
 
+from feeds import times_ns
 from sandbox import Strategy
 from sandbox.errors import StrategyError
 from sandbox.run.__main__ import main
 from sandbox.trading.audit import Audit, Books
 from sandbox.trading.broker import CostedBroker
 from sandbox.trading.costs import CostModel, Liquidity, cost_model
-from sandbox.trading.feed import times_ns
 from tests.conftest import make_frame, make_market, make_run
 from tests.sandbox.trading.acting import account, acting, buy
 

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from sandbox import Strategy
+from sandbox.config import Sampling
 from sandbox.errors import ConfigError
 from sandbox.forecast.naive import naive_closes
-from sandbox.forecast.windows import Sampling, Windows
+from sandbox.forecast.windows import Windows
 from sandbox.trading.ledger import EQUITY_COLUMNS, Ledger
-from sandbox.trading.strategy import check_params
+from sandbox.trading.params import check_params
 from tests.sandbox.trading.acting import account, acting, buy, days_of, sell
 
 ROUNDING = 1e-9  # of a price limit in per cent, what is nothing but rounding

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feeds import COLUMNS
+from feeds import COLUMNS, times_ns
 from sandbox import Strategy
 from sandbox.errors import StrategyError, WindowError
 from sandbox.trading.broker import Account
+from sandbox.trading.clock import Clock
 from sandbox.trading.costs import CostModel
 from sandbox.trading.engine import run_backtest
-from sandbox.trading.feed import CandleFeed, Clock, times_ns
+from sandbox.trading.feed import CandleFeed
 
 
 class Watching(Strategy):

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from sandbox import Strategy
+from sandbox.config import Sampling
 from sandbox.errors import StrategyError
 from sandbox.forecast.naive import NaiveSource
 from sandbox.forecast.sources import KronosSource
-from sandbox.forecast.windows import Sampling
+from sandbox.run.portfolios import BookSignal
 from sandbox.trading.indicator import KronosSignal
 from tests.conftest import make_checkpoint
 
@@ -34,7 +35,7 @@ class Lines(Strategy):
 
 
 def seen_in(trade, frames, book, strategy=Lines, **more):
-    trade(frames, strategy, signal=book, **more)
+    trade(frames, strategy, signal=BookSignal(book), **more)
     return strategy.last.seen
 
 
@@ -162,7 +163,7 @@ def test_it_works_inside_another_indicator(market, trade):
             self.edges.append(self.edge[0])
 
     frames = market("A", bars=20)
-    trade(frames, Nested, signal=kronos_book(frames))
+    trade(frames, Nested, signal=BookSignal(kronos_book(frames)))
     assert np.isnan(Nested.edges).tolist() == [True] * 9 + [False] * 11
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from sandbox.cli import parse_params
 from sandbox.errors import ConfigError, StrategyError
-from sandbox.trading.strategy_file import load_strategy, params_for, typed_params
+from sandbox.trading.params import params_for, typed_params
+from sandbox.trading.strategy_file import load_strategy
 
 GOOD = """
 from sandbox import Strategy

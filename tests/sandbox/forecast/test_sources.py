@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 
 from sandbox import Strategy
+from sandbox.config import Sampling
 from sandbox.errors import WindowError
-from sandbox.forecast import sources as signal_module
-from sandbox.forecast.sources import KronosSource, LocalBackend, forecast_one
-from sandbox.forecast.windows import Sampling, Windows
+from sandbox.forecast import backend as backend_module
+from sandbox.forecast.backend import LocalBackend
+from sandbox.forecast.sources import KronosSource, forecast_one
+from sandbox.forecast.windows import Windows
+from sandbox.run.portfolios import BookSignal
 from tests.conftest import FakePredictor, make_checkpoint
 
 SAMPLING = Sampling(lookback=10, horizon=3, samples=4)
@@ -30,7 +33,7 @@ def record(trade, frames, signal):
             for data in self.datas:
                 got[self.now, data._name] = self.signal.forecast(data)
 
-    trade(frames, Ask, signal=signal)
+    trade(frames, Ask, signal=BookSignal(signal))
     return got
 
 
@@ -100,14 +103,14 @@ def test_a_forecast_does_not_depend_on_what_else_is_computed(market, trade, monk
     asof = frames["B"].index[25]
     alone = forecast_one(FakePredictor(), SAMPLING, "B", frames["B"].loc[:asof], asof)
     for size in (1, 7, 1024):
-        monkeypatch.setattr(signal_module, "WINDOWS_PER_PIECE", size)
+        monkeypatch.setattr(backend_module, "WINDOWS_PER_PIECE", size)
         together = record(trade, frames, book_of(frames))[asof, "B"]
         assert np.array_equal(alone.paths, together.paths)
         assert alone.index.equals(together.index)
 
 
 def test_pieces_are_small_enough_for_memory(market, monkeypatch):
-    monkeypatch.setattr(signal_module, "PIECE_BYTES", 3 * 4 * 4 * 3 * 6)  # of three forecasts
+    monkeypatch.setattr(backend_module, "PIECE_BYTES", 3 * 4 * 4 * 3 * 6)  # of three forecasts
     predictor = FakePredictor()
     windows = Windows.of(market("A", bars=20), SAMPLING, market("A", bars=20)["A"].index)
     pieces = list(LocalBackend(predictor).sample(windows, SAMPLING, None))

@@ -1,0 +1,36 @@
+"""Which weights forecast, whether they fit what is asked of them, and what they may have seen."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+import kronos
+from sandbox.config import RunConfig
+from sandbox.errors import ConfigError
+
+
+def load_checkpoint(config: RunConfig) -> kronos.Checkpoint:
+    """The model, if its context holds the lookback."""
+    checkpoint = kronos.find(config.model)
+    if config.lookback > checkpoint.max_context:
+        raise ConfigError(
+            f"--lookback {config.lookback}: model {checkpoint.name} sees {checkpoint.max_context} "
+            "bars at most"
+        )
+    return checkpoint
+
+
+def model_sentence(
+    checkpoint: kronos.Checkpoint, first: pd.Timestamp, last: pd.Timestamp | None = None
+) -> str:
+    """Whether figures from `first` on, to `last`, can be called unseen."""
+    weights = f"Model: {checkpoint.name} (weights {checkpoint.fingerprint[:12]})"
+    if checkpoint.seen_until is None:
+        return f"{weights}; up to when its training data runs is not known."
+    seen_until = pd.Timestamp(checkpoint.seen_until).tz_localize("UTC")
+    trained = f"{weights} was trained on data to {seen_until:%Y-%m-%d}"
+    if seen_until < first.normalize():
+        return f"{trained}; these candles came later."
+    if last is not None and last.normalize() > seen_until:
+        return f"{trained} and may have seen these candles up to then: figures are split there."
+    return f"{trained} and may have seen these very candles: nothing here is out of sample."

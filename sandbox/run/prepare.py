@@ -1,0 +1,197 @@
+"""A run before anything is computed: strategies, candles, window, costs and signal, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import kronos
+from feeds import Candles, bar_times
+from feeds import load as load_candles
+from sandbox.config import NO_STORE, RunConfig, Sampling
+from sandbox.errors import ConfigError, WindowError
+from sandbox.forecast.book import SignalSource
+from sandbox.forecast.calendars import ExchangeCalendar
+from sandbox.forecast.model import load_checkpoint
+from sandbox.forecast.naive import NAIVE, NaiveSource
+from sandbox.forecast.sources import KronosSource
+from sandbox.presets import preset_params
+from sandbox.run.portfolios import BENCHMARK, Loaded, Market, Portfolio, planned
+from sandbox.run.sweep import combinations
+from sandbox.store.sets import ForecastStore
+from sandbox.trading.analyzers import AskedAnalyzer, asked_analyzers
+from sandbox.trading.broker import Account
+from sandbox.trading.costs import cost_model
+from sandbox.trading.params import params_for
+from sandbox.trading.schedule import due_times
+from sandbox.trading.strategy import Strategy
+from sandbox.trading.strategy_file import load_strategy
+from sandbox.words import safe_name
+
+BENCHMARK_FILE = Path(__file__).resolve().parents[2] / "strategies" / "benchmark.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A checked run: everything loaded, nothing computed."""
+
+    config: RunConfig
+    strategies: tuple[Loaded, ...]
+    benchmark: Loaded | None
+    candles: Candles  # up to the end
+    whole: Candles  # bars after the end, too: a symbol that comes back later has not ended
+    start: pd.Timestamp  # the first bar traded
+    end: pd.Timestamp  # the last
+    account: Account
+    costs_name: str
+    sampling: Sampling
+    source: SignalSource
+    analyzers: tuple[AskedAnalyzer, ...]
+    calendar: ExchangeCalendar | None  # None: bars go on as observed
+    checkpoint: kronos.Checkpoint | None  # None where no model is asked
+
+    @property
+    def name(self) -> str:
+        """The strategies, each once: `topk+mine`, or `topk-sweep` where it is swept."""
+        names = (f"{one.sweep_of}-sweep" if one.sweep_of else one.name for one in self.strategies)
+        return "+".join(dict.fromkeys(names))
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The naive signals that each strategy is repeated on, but for those that are swept."""
+        others = tuple(name for name in NAIVE if name != self.config.signal)
+        single = any(loaded.sweep_of is None for loaded in self.strategies)
+        return others if self.config.controls and single else ()
+
+    @property
+    def market(self) -> Market:
+        """What all portfolios trade in."""
+        return Market(
+            frames=self.whole.frames, opens=self.whole.opens, start=self.start, end=self.end,
+            account=self.account, analyzers=self.analyzers,
+        )  # fmt: skip
+
+    def plan(self) -> list[Portfolio]:
+        """All portfolios. The costs-free ones are left out where there is no cost to leave out."""
+        costs = self.account.costs
+        return planned(
+            self.strategies, self.config.signal, self.controls, self.benchmark,
+            costs_free=self.config.controls and costs != costs.without_costs(),
+        )  # fmt: skip
+
+    def asofs(self) -> pd.DatetimeIndex:
+        """The bar times at which some strategy asks for forecasts."""
+        times = bar_times(self.candles.frames)
+        traded = times[(times >= self.start) & (times <= self.end)].asi8
+        due = [due_times(traded, str(loaded.params["rebalance"])) for loaded in self.strategies]
+        return pd.DatetimeIndex(np.unique(np.concatenate(due)), tz="UTC")
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Load and check everything a run needs; raises the error a user should read."""
+    strategies = _strategies(config)
+    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
+    whole = load_candles(config.data, repair=config.repair, stamps=config.stamps, sessions=calendar)
+    start, end = _window(whole, config)
+    candles = whole.between(None, end)
+    costs_name = config.costs or candles.costs
+    costs = cost_model(costs_name, **config.cost_overrides())
+    checkpoint = load_checkpoint(config) if config.signal == "kronos" else None
+    return Prepared(
+        config=config,
+        strategies=strategies,
+        benchmark=_benchmark(config, candles),
+        candles=candles,
+        whole=whole.pick(candles.symbols),
+        start=start,
+        end=end,
+        account=Account(cash=config.cash, costs=costs),
+        costs_name=costs_name,
+        sampling=Sampling.of(config),
+        source=_source(config, checkpoint, calendar),
+        analyzers=asked_analyzers(config.analyzers),
+        calendar=calendar,
+        checkpoint=checkpoint,
+    )
+
+
+def _strategies(config: RunConfig) -> tuple[Loaded, ...]:
+    if not config.strategies:
+        raise ConfigError("no strategy file: name one, such as strategies/topk.py")
+    classes: dict[str, type[Strategy]] = {}
+    paths: dict[str, Path] = {}
+    for text in config.strategies:
+        cls = load_strategy(text)
+        stem = safe_name(Path(text).stem)
+        name = _free(stem if stem != BENCHMARK else cls.__name__, classes)
+        classes[name], paths[name] = cls, Path(text)
+    preset = _declared_preset(config, classes)
+    return tuple(
+        Loaded(
+            name=one.name, path=paths[one.strategy], cls=classes[one.strategy], params=one.params,
+            sweep_of=one.strategy if one.swept else None,
+        )
+        for one in combinations(classes, config.params, config.sweep, preset)
+    )  # fmt: skip
+
+
+def _free(name: str, taken: Mapping[str, object]) -> str:
+    number = 2
+    free = name
+    while free in taken:
+        free, number = f"{name}-{number}", number + 1
+    return free
+
+
+def _declared_preset(config: RunConfig, classes: Mapping[str, Any]) -> dict[str, Any]:
+    """The preset's parameters that some strategy of the run has."""
+    known = {name for cls in classes.values() for name in cls.params._getkeys()}
+    return {name: value for name, value in preset_params(config.preset).items() if name in known}
+
+
+def _benchmark(config: RunConfig, candles: Candles) -> Loaded | None:
+    if not config.with_benchmark:
+        return None
+    if config.benchmark:
+        _ = candles[config.benchmark]  # raises the error that names the nearest symbol
+    cls = load_strategy(BENCHMARK_FILE)
+    given = {"symbol": config.benchmark} if config.benchmark else {}
+    params = params_for({BENCHMARK: cls}, given)[BENCHMARK]
+    return Loaded(name=BENCHMARK, path=BENCHMARK_FILE, cls=cls, params=params)
+
+
+def _window(candles: Candles, config: RunConfig) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """The first and last bar time that the run trades."""
+    times = bar_times(candles.frames)
+    first, last = pd.Timestamp(config.start, tz="UTC"), pd.Timestamp(config.end, tz="UTC")
+    inside = times[(times >= first) & (times < last + pd.Timedelta(days=1))]
+    if len(inside) == 1:
+        raise WindowError(
+            f"one bar time from {config.start} to {config.end}: two are needed, one to decide at "
+            "and the next to trade at; set --start and --end further apart"
+        )
+    if inside.empty:
+        raise WindowError(
+            f"no candles to trade from {config.start} to {config.end}: {candles.spec} has "
+            f"{times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}, set --start and --end"
+        )
+    return inside[0], inside[-1]
+
+
+def _source(
+    config: RunConfig, checkpoint: kronos.Checkpoint | None, calendar: ExchangeCalendar | None
+) -> SignalSource:
+    if checkpoint is None:
+        return NaiveSource(config.signal, calendar)
+    return KronosSource(
+        checkpoint,
+        device=config.device,
+        dtype=config.dtype,
+        store=None if config.store == NO_STORE else ForecastStore(Path(config.store)),
+        calendar=calendar,
+    )
