@@ -7,7 +7,7 @@ where bars come from.
 
 from __future__ import annotations
 
-from array import array
+from collections import deque
 from typing import Any
 
 import backtrader as bt
@@ -17,10 +17,12 @@ import pandas as pd
 from feeds import COLUMNS, VOLUME
 from sandbox.errors import StrategyError
 from sandbox.trading.clock import NEVER, Clock
+from sandbox.trading.costs import LIQUIDITY_BARS
 from sandbox.trading.matching import Bar
 from sandbox.trading.source import Candle
 
 NAN = float("nan")
+BARS_KEPT = LIQUIDITY_BARS  # before the latest one, for what looks back from a fill
 NO_RESAMPLING = (
     "longer bars are not made of shorter ones here: give them as a series of their own beside the "
     "shorter ones, such as BTC-1h.csv and BTC-1d.csv with --data 'csv:candles/*.csv', and read "
@@ -51,7 +53,7 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
         self.opened_ns = NEVER  # when the latest bar opened, in ns since 1970
         self._bar_ns: int | None = None  # when the latest bar closed
         self._prices: tuple[float, ...] = (NAN,) * 4  # of the latest bar
-        self._delivered = array("d")  # all bars so far, one after the other
+        self._recent: deque[Candle] = deque(maxlen=BARS_KEPT + 1)  # the latest one last
         self._ever_traded = False
 
     # Backtrader's `==` compares current closes, so two symbols at one price would be the same one.
@@ -85,10 +87,10 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
         return self._ever_traded
 
     def bars_before(self, bars: int) -> np.ndarray:
-        """Up to `bars` bars before the latest one, oldest first, `[n, 6]` in schema order."""
-        width = len(COLUMNS)
-        before = self._delivered[-width * (bars + 1) : -width]
-        return np.array(before, dtype=np.float64).reshape(-1, width)
+        """Up to `bars` bars before the latest one, oldest first, `[n, 6]` in schema order; the
+        last `BARS_KEPT` at most."""
+        before = list(self._recent)[-1 - bars : -1]
+        return np.array([candle[1:] for candle in before], np.float64).reshape(-1, len(COLUMNS))
 
     def addfilter(self, *_: Any, **__: Any) -> None:
         """Backtrader's way to change bars before a strategy sees them, `resample` among others."""
@@ -111,7 +113,7 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
             line._idx += 1  # what its `forward` does at five times the cost
             line.lencount += 1
             line.array.append(value)
-        self._delivered.extend(values)
+        self._recent.append(candle)
         self._bar_ns = self._run_clock.now_ns
         self.opened_ns, self._prices, self.last_close = candle.opened_ns, values[:4], candle.close
         self._ever_traded = self._ever_traded or values[VOLUME] > 0

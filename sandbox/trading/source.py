@@ -130,8 +130,8 @@ class FrameSource:
         values, opens_ns = values_of(self.handed_out[symbol]), self.opens[symbol]
         for at in range(0, len(values), ROWS_AT_A_TIME):
             here = slice(at, at + ROWS_AT_A_TIME)
-            for opened_ns, row in zip(opens_ns[here].tolist(), values[here].tolist(), strict=True):
-                yield Candle(opened_ns, *row)
+            columns = values[here].T.tolist()
+            yield from map(Candle._make, zip(opens_ns[here].tolist(), *columns, strict=True))
 
 
 def opens_by_spacing(frames: Mapping[str, pd.DataFrame]) -> dict[str, Times]:

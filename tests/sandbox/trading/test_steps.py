@@ -245,7 +245,7 @@ CHEATS = {
     "the clock's times": lambda s: s._desk.clock._times_ns[s._desk.clock._at + 1],
     "the next bar on the line": lambda s: s.data.close[1],
     "the line's memory": lambda s: s.data.lines.close.array[len(s.data)],
-    "the delivered bars": lambda s: s.data._delivered[6 * len(s.data)],
+    "the delivered bars": lambda s: s.data._recent[len(s.data)],
     "the next forecast": lambda s: s.signal._book.at("A", s.now + pd.Timedelta(days=1)),
     "the engine's source": lambda s: s.cerebro.source,
     "the broker's candles": lambda s: s.broker._source,
