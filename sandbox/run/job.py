@@ -16,14 +16,15 @@ from typing import Any
 
 import pandas as pd
 
-from sandbox.config import RunConfig
+from sandbox.config import NO_STORE, RunConfig
 from sandbox.cores import how_it_ended
 from sandbox.errors import RunFolderError, WindowError
 from sandbox.forecast.book import ForecastBook
-from sandbox.forecast.naive import NaiveSource
+from sandbox.forecast.naive import NAIVE, NaiveSource
 from sandbox.interrupts import tidied
 from sandbox.progress import Progress
 from sandbox.run.folder import run_folder
+from sandbox.run.kept import KeptBacktests
 from sandbox.run.portfolios import Trading, trade
 from sandbox.run.prepare import Prepared, prepare
 from sandbox.run.record import notes, record
@@ -53,7 +54,10 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
             books = _books(run, progress)
         draft.log(_counted(books[run.config.signal]))
         with _timed(draft.log, "backtests"), bar("Trading", "bars") as progress:
-            traded = trade(run.plan(), Trading(market=run.market, books=books), progress)
+            trading, plan, kept = Trading(market=run.market, books=books), run.plan(), _kept(run)
+            traded = trade(plan, trading, progress, kept)
+        if kept is not None and kept.reused:
+            draft.log(f"{kept.reused} of {len(plan)} backtests were kept from before")
         told = notes(run, traded) + list(books[run.config.signal].notes)
         for note in told:
             draft.log(note)
@@ -88,6 +92,18 @@ def _books(run: Prepared, progress: Progress) -> dict[str, ForecastBook]:
         for name in run.controls
     }
     return {run.config.signal: book} | controls
+
+
+def _kept(run: Prepared) -> KeptBacktests | None:
+    """Where controls' backtests are kept: beside the forecasts."""
+    if run.config.store == NO_STORE:
+        return None
+    sampling = run.sampling, run.config.exchange
+    made_from = {name: repr(sampling) for name in NAIVE}
+    if run.checkpoint is not None:
+        model = run.checkpoint.fingerprint, run.config.dtype, run.config.device
+        made_from[run.source.name] = repr((*sampling, *model))
+    return KeptBacktests(Path(run.config.store) / "backtests", run.market, made_from)
 
 
 def _counted(book: ForecastBook) -> str:
