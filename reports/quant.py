@@ -43,6 +43,12 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def load_quantstats() -> None:
+    """Import quantstats, which takes two seconds, and what a tear sheet is drawn with."""
+    with quiet():
+        import quantstats  # noqa: F401
+
+
 def daily_returns(value: pd.Series, base: float) -> pd.Series:
     """From the last value of each day (UTC); the first day's is against `base`."""
     index = value.index
@@ -95,6 +101,59 @@ def growth(returns: pd.Series, periods: int) -> Ratios:
         cagr: Any = stats.cagr(returns, periods=periods)
         sharpe: Any = stats.sharpe(returns, periods=periods) if returns.any() else None
     return {"cagr_pct": _defined(100 * cagr), "sharpe": _defined(sharpe)}
+
+
+def monthly_returns(returns: pd.Series) -> pd.DataFrame:
+    """Compounded returns: a row a year, columns 1 to 12 and `year`; NaN in months without a day."""
+    with quiet():
+        from quantstats import stats
+
+        table = stats.monthly_returns(returns, eoy=True, prepare_returns=False)
+    table.index = table.index.astype(int)
+    table.columns = [*range(1, 13), "year"]
+    days = pd.DatetimeIndex(returns.index)
+    traded = pd.MultiIndex.from_arrays([days.year, days.month]).unique()
+    inside = pd.DataFrame(False, table.index, range(1, 13))
+    for year, month in traded:
+        inside.loc[year, month] = True
+    return table.where(inside.assign(year=True))
+
+
+def rolling_sharpe(returns: pd.Series, window: int, periods: int) -> pd.Series:
+    """Sharpe ratios of the last `window` days; NaN before, and where the value stood still."""
+    with quiet():
+        from quantstats import stats
+
+        found: pd.Series = stats.rolling_sharpe(
+            returns, rolling_period=window, periods_per_year=periods, prepare_returns=False
+        )
+    return found.where(_moved(returns, window))
+
+
+def rolling_beta(returns: pd.Series, benchmark: pd.Series, window: int) -> pd.Series:
+    """Betas of the last `window` days; NaN before, and where one of the two stood still.
+
+    Both share every day: where they do not, quantstats fills a benchmark's gaps with later values.
+    """
+    if not returns.index.equals(benchmark.index):
+        raise ValueError("the days of the returns and of the benchmark are not the same")
+    if not (_readable(returns) and _readable(benchmark)):
+        return pd.Series(np.nan, returns.index)
+    with quiet():
+        from quantstats import stats
+
+        greeks = stats.rolling_greeks(  # type: ignore[no-untyped-call]
+            returns, benchmark, periods=window, prepare_returns=False
+        )
+    found: pd.Series = greeks["beta"]
+    return found.where(_moved(returns, window) & _moved(benchmark, window))
+
+
+def _moved(returns: pd.Series, window: int) -> pd.Series:
+    """Whether there are two different returns or more among the last `window`: else a deviation is
+    0, or what rounding leaves of it."""
+    changes = (returns != returns.shift()).astype(float)
+    return changes.rolling(window - 1).sum().fillna(0.0) > 0
 
 
 def _readable(returns: pd.Series) -> bool:

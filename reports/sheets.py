@@ -22,10 +22,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.folder import ReportError, Run, aside, write_whole
+from reports.files import ReportError, draft_path, write_whole
+from reports.folder import Run
 from reports.interrupts import begin_worker, tidied
 from reports.metrics import periods_of, returns_of
-from reports.quant import quiet, sheet, why_no_sheet
+from reports.quant import load_quantstats, quiet, sheet, why_no_sheet
 from reports.sweeps import subjects
 
 FOLDER = "tearsheets"
@@ -80,8 +81,7 @@ def drawing(run: Run) -> Iterator[None]:
             _draw(task)
         return
     workers = min(len(tasks), len(os.sched_getaffinity(0)))
-    with quiet():
-        import quantstats  # noqa: F401  # once, before the processes part
+    load_quantstats()  # once, before the processes part
     crew: list[_Worker] = []
 
     def end() -> None:
@@ -126,7 +126,7 @@ class _Worker:
         self._process.kill()
         self._process.join()
         for task in self._tasks:
-            aside(task.path, self._process.pid).unlink(missing_ok=True)
+            draft_path(task.path, self._process.pid).unlink(missing_ok=True)
 
     def _how_it_ended(self) -> str:
         self._process.join()

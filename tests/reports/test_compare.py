@@ -6,7 +6,8 @@ import re
 import pandas as pd
 import pytest
 
-from reports.compare import differences, main, read_all, warning
+from reports.compare import main
+from reports.comparison import differences, read_all, warning
 from tests.reports.conftest import CASH, edit_csv, entry
 
 

@@ -17,11 +17,11 @@ import pytest
 
 import reports.report
 from reports import sheets
-from reports.body import command
-from reports.curves import all_charts
-from reports.folder import ReportError, read_run
+from reports.files import ReportError
+from reports.folder import read_run
 from reports.quant import sheet
 from reports.report import main
+from reports.report_view import command
 from reports.sheets import sheet_files
 from tests.reports.conftest import CASH, days, edit_csv, entry, plan, record, write_run
 
