@@ -15,20 +15,29 @@ from reports.tables import Cell, Column, Row, Table
 MONTHS = tuple(calendar.month_abbr)[1:]
 
 
-def returns_table(run: Run, name: str) -> Table:
-    """One row a year, newest first; the benchmark's year beside the portfolio's."""
-    whole = slice(0, len(run.times))
-    table = monthly_returns(returns_of(run, name, whole))
-    rival: pd.Series | None = None
+def returns_table(run: Run, name: str, rival_years: pd.Series | None) -> Table:
+    """One row a year, newest first. `rival_years`: the benchmark's, as `years` has them."""
+    table = _by_month(run, name)
     columns = [*(Column(text=month) for month in MONTHS), Column(text="Year", classes="edge")]
     if run.benchmark:
-        rival = monthly_returns(returns_of(run, run.benchmark.name, whole))["year"]
         columns += [Column(text=run.benchmark.name, classes="name"), Column(text="difference")]
     rows = [
-        Row(label=str(year), cells=_cells(table.loc[year], None if rival is None else rival[year]))
+        Row(
+            label=str(year),
+            cells=_cells(table.loc[year], None if rival_years is None else rival_years[year]),
+        )
         for year in table.index[::-1]
     ]
     return Table(columns=columns, rows=rows, corner="%", classes="small heat")
+
+
+def years(run: Run, name: str) -> pd.Series:
+    """Returns by year of a portfolio."""
+    return _by_month(run, name)["year"]
+
+
+def _by_month(run: Run, name: str) -> pd.DataFrame:
+    return monthly_returns(returns_of(run, name, slice(0, len(run.times))))
 
 
 def _cells(months: pd.Series, rival_year: float | None) -> list[Cell]:

@@ -51,12 +51,9 @@ class Grid:
         return [number if np.isfinite(number) else None for number in found.tolist()]
 
     def by_day(self, series: pd.Series, thinning: Thinning) -> list[float | None]:
-        """A series by day (midnight, without a zone): each value at the last bar of its day."""
+        """A series by day (midnight, without a zone): its value at every bar of the day."""
         days = self._times.tz_localize(None).normalize()
-        is_last = np.append(days[1:] != days[:-1], True)
-        last_bar = pd.Series(self._times[is_last], days[is_last])
-        at = pd.DatetimeIndex(last_bar.reindex(series.index))
-        return self.values(pd.Series(series.to_numpy(), at), thinning)
+        return self.values(pd.Series(series.reindex(days).to_numpy(), self._times), thinning)
 
     def first_after(self, day: pd.Timestamp) -> int:
         """How many points are of that day (no zone) or an earlier one."""

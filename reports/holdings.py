@@ -10,6 +10,7 @@ and opens a new one. The gains of all symbols add up to the final value less the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,28 +32,30 @@ class Position:
 
     def fill(self, size: float, price: float, commission: float) -> None:
         """`size` is signed: below 0 it sells."""
+        paid = size * price + commission  # below 0: received
         self.traded_size += abs(size)
-        closing = 0.0
-        if self.size * size < 0:
-            closing = min(abs(size), abs(self.size)) / abs(size)  # share of the fill
-        if closing:
-            self._close(size * closing, price, commission * closing)
-        if closing < 1:
-            self._open(size * (1 - closing), price, commission * (1 - closing))
+        left = self.size + size
+        if abs(left) <= DUST * self.traded_size:
+            left = 0.0
+        if self.size * size >= 0:
+            self._add(size, paid)
+        elif left * self.size >= 0:
+            self._take(left, paid)
+        else:  # it closes the old position with a part, and opens one on the other side
+            closing = -self.size / size
+            self._take(0.0, paid * closing)
+            self._add(left, paid * (1 - closing))
 
-    def _open(self, size: float, price: float, commission: float) -> None:
+    def _add(self, size: float, paid: float) -> None:
         self.size += size
-        self.cost += size * price + commission
+        self.cost += paid
 
-    def _close(self, size: float, price: float, commission: float) -> None:
-        share = -size / self.size  # of the position
-        released = self.cost * share
-        self.realised += -size * price - commission - released
-        self.size += size
+    def _take(self, left: float, paid: float) -> None:
+        """So much of the position is left."""
+        released = self.cost * (1 - left / self.size)
+        self.realised -= paid + released
+        self.size = left
         self.cost -= released
-        if abs(self.size) <= DUST * self.traded_size:
-            self.realised -= self.cost
-            self.size = self.cost = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +89,11 @@ def results_by_symbol(run: Run, name: str) -> list[SymbolResult]:
     fills = run.trades[run.trades["strategy"] == name]
     positions = _positions(fills)
     money = fills[[*PARTS]].assign(traded=(fills["size"] * fills["price"]).abs(), fills=1)
-    sums = money.groupby(fills["symbol"], sort=False).sum()
+    sums = money.groupby(fills["symbol"], sort=False).sum().to_dict("index")
     weights = last_weights(run, name)
     final_value = float(run.value[name].iloc[-1])
     return [
-        _result(symbol, positions[symbol], sums.loc[symbol], weights.get(symbol, 0.0), final_value)
+        _result(symbol, positions[symbol], sums[symbol], weights.get(symbol, 0.0), final_value)
         for symbol in positions
     ]
 
@@ -113,7 +116,7 @@ def last_weights(run: Run, name: str) -> dict[str, float]:
 
 
 def _result(
-    symbol: str, position: Position, sums: pd.Series, weight: float, final_value: float
+    symbol: str, position: Position, sums: dict[Any, Any], weight: float, final_value: float
 ) -> SymbolResult:
     value = weight * final_value
     return SymbolResult(
@@ -121,10 +124,10 @@ def _result(
         fills=int(sums["fills"]),
         realised=position.realised,
         unrealised=value - position.cost,
-        commission=float(sums["commission"]),
-        slippage=float(sums["slippage"]),
-        impact=float(sums["impact"]),
-        traded=float(sums["traded"]),
+        commission=sums["commission"],
+        slippage=sums["slippage"],
+        impact=sums["impact"],
+        traded=sums["traded"],
         size=position.size,
         cost=position.cost,
         value=value,

@@ -108,7 +108,9 @@ def monthly_returns(returns: pd.Series) -> pd.DataFrame:
     with quiet():
         from quantstats import stats
 
-        table = stats.monthly_returns(returns, eoy=True, prepare_returns=False)
+        table = stats.monthly_returns(  # type: ignore[no-untyped-call]
+            returns, eoy=True, prepare_returns=False
+        )
     table.index = table.index.astype(int)
     table.columns = [*range(1, 13), "year"]
     days = pd.DatetimeIndex(returns.index)

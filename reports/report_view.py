@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from reports import fills, luck
 from reports.analyses import analyses_table, flattened
-from reports.calendar_returns import returns_table
+from reports.calendar_returns import returns_table, years
 from reports.charts import ChartView, chart_view
 from reports.costs import figures_with_costs_free
 from reports.curves import ReportCharts
@@ -104,7 +104,7 @@ def report_view(run: Run, metrics: Mapping[str, Any], charts: ReportCharts) -> R
         charts=[chart_view(chart) for chart in charts.charts],
         sweeps=[_sweep(run, metrics, *sweep) for sweep in metrics["sweeps"].items()],
         controls=_controls(run, metrics),
-        strategies=[_details(run, p.name) for p in subjects(run)],
+        strategies=_details(run),
         analyzers=_analyzers(run),
         costs_title=f"Costs: {preset}" if preset else "Costs",
         costs={name.replace("_", " "): _plain(value) for name, value in costs.items()},
@@ -255,10 +255,16 @@ def _controls_table(run: Run, strategy: RecordedPortfolio, metrics: Mapping[str,
     return controls_table(strategy.name, figures, verdict["against"], titles, luck.LEVEL_PCT)
 
 
-def _details(run: Run, name: str) -> StrategyDetails:
-    return StrategyDetails(
-        name=name, returns=returns_table(run, name), symbols=symbol_tables(run, name)
-    )
+def _details(run: Run) -> list[StrategyDetails]:
+    rival_years = years(run, run.benchmark.name) if run.benchmark else None
+    return [
+        StrategyDetails(
+            name=p.name,
+            returns=returns_table(run, p.name, rival_years),
+            symbols=symbol_tables(run, p.name),
+        )
+        for p in subjects(run)
+    ]
 
 
 def _analyzers(run: Run) -> Table | None:

@@ -17,7 +17,6 @@ const STYLES = {
 const DAY = 86400;
 const RANGES = [["5 years", 1826], ["1 year", 365], ["3 months", 91], ["1 month", 30], ["1 week", 7], ["1 day", 1]];
 const FEWEST_BARS = 15; // in a range that has a button
-const AXIS_WIDTH = 64; // at least, so that the charts of a page line up
 
 function cssColor(name, alpha = 1) {
   const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -165,8 +164,8 @@ class DrawnChart {
     return {
       autoSize: true,
       layout: { attributionLogo: false, background: { color: "transparent" }, fontFamily: getComputedStyle(document.body).fontFamily },
-      rightPriceScale: { minimumWidth: AXIS_WIDTH, borderVisible: false, mode: chart.log ? 1 : 0, scaleMargins: { top: 0.06, bottom: 0.06 } },
-      timeScale: { borderVisible: false, timeVisible: page.intraday, secondsVisible: false, minBarSpacing: 0.005, fixLeftEdge: true, fixRightEdge: true },
+      rightPriceScale: { borderVisible: false, mode: chart.log ? 1 : 0, scaleMargins: { top: 0.06, bottom: 0.06 } },
+      timeScale: { borderVisible: false, timeVisible: page.intraday, secondsVisible: false, minBarSpacing: 0.005, lockVisibleTimeRangeOnResize: true, fixLeftEdge: true, fixRightEdge: true },
       crosshair: { mode: LightweightCharts.CrosshairMode.Normal },
       handleScroll: { vertTouchDrag: false },
       localization: { locale: "en-US", timeFormatter: (seconds) => timeText(seconds, page.intraday) },
@@ -303,7 +302,16 @@ class Legend {
     const item = element("li");
     item.append(this.button([nth], series, series.name));
     this.values[nth] = item.appendChild(element("i"));
+    this.values[nth].style.minWidth = `${this.widest(series)}ch`; // so that the list stands still
     return item;
+  }
+
+  widest(series) {
+    const known = series.values.filter((value) => value !== null);
+    const numbers = known.flat();
+    const ends = [Math.min, Math.max].map((end) => numbers.reduce((a, b) => end(a, b), known.length ? numbers[0] : 0));
+    const like = known.length && Array.isArray(known[0]) ? known[0] : null;
+    return Math.max(...ends.map((end) => valueText(like ? like.map(() => end) : end, series, this.drawn.chart).length));
   }
 
   group(noun, members) {
@@ -334,7 +342,7 @@ class Legend {
 
   show(index) {
     const { chart, page } = this.drawn;
-    this.when.textContent = index === null ? "" : timeText(page.times[index], page.intraday);
+    this.when.textContent = timeText(page.times[index === null ? page.times.length - 1 : index], page.intraday);
     chart.series.forEach((series, nth) => {
       const value = index === null ? series.values.findLast((each) => each !== null) : series.values[index];
       this.values[nth].textContent = valueText(value, series, chart);
@@ -373,10 +381,18 @@ function join(charts, page) {
   }
 }
 
+// The same width for the scales of all charts, so that the same time is at the same place in each.
+function alignScales(charts) {
+  const scales = charts.map((each) => each.api.priceScale("right"));
+  const minimumWidth = Math.max(...scales.map((scale) => scale.width()));
+  scales.forEach((scale) => scale.applyOptions({ minimumWidth }));
+  requestAnimationFrame(() => charts.forEach((each) => each.api.timeScale().fitContent()));
+}
+
 // Buttons for the last year, month ..., where the page has a place for them.
 function addRangeButtons(charts, page) {
   const bar = document.querySelector(".ranges");
-  if (!bar || !charts.length) return;
+  if (!bar || !charts.length || page.times.length < 2) return;
   const last = page.times.length - 1;
   const scale = charts[0].api.timeScale();
   const add = (text, act) => {
@@ -400,6 +416,8 @@ function drawCharts(page) {
   drawnCharts = page.charts.map((chart) => new DrawnChart(chart, page));
   join(drawnCharts, page);
   addRangeButtons(drawnCharts, page);
+  const shown = drawnCharts; // widths are known once they are painted
+  requestAnimationFrame(() => requestAnimationFrame(() => { if (shown === drawnCharts) alignScales(shown); }));
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawnCharts.forEach((each) => each.recolor()));

@@ -40,7 +40,7 @@ def test_what_differs_is_named_and_runs_of_the_same_window_are_comparable(two, t
     page = out.read_text(encoding="utf-8")
     assert "cannot be compared" not in page
     assert "parameters of topk" in page
-    assert not re.search(r"<(link|script|img|iframe)\b", page)
+    assert not re.search(r"<(link|img|iframe)\b|<script[^>]*\bsrc", page)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,10 @@ def test_curves_start_at_one_whatever_the_cash(two):
     paths = re.findall(r'class="s[01]" d="(M[^"]{50,})"', out.read_text())
     assert len(paths) == 2
     assert paths[0] == paths[1]
+    block = re.search(r'id="chart-data">(.*?)</script>', out.read_text())[1]
+    [chart] = json.loads(block)["charts"]
+    assert chart["series"][0]["values"] == chart["series"][1]["values"]
+    assert chart["series"][0]["values"][0] == 1
 
 
 def test_figures_are_those_of_metrics_json_where_it_is_and_computed_where_it_is_not(two, capsys):
