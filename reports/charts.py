@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from reports.formats import counted, minus_signs
@@ -68,10 +69,17 @@ class Chart:
     shade: int = 0
     mark: int | None = None
 
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """Lowest and highest number of all series."""
+        numbers = [number for series in self.series for number in _numbers(series)]
+        if self.zero or not numbers:
+            numbers.append(0.0)
+        return min(numbers), max(numbers)
+
     @property
     def log(self) -> bool:
-        numbers = [number for series in self.series for number in _numbers(series)]
-        low, high = min(numbers, default=1.0), max(numbers, default=1.0)
+        low, high = self.limits
         return self.may_be_log and low > 0 and high / low >= LOG_FROM
 
 
@@ -163,10 +171,7 @@ def _rounded(value: Value, digits: int) -> Any:
 
 def chart_view(chart: Chart) -> ChartView:
     """A still picture, with the last values in its legend."""
-    numbers = [number for series in chart.series for number in _numbers(series)]
-    if chart.zero:
-        numbers.append(0.0)
-    low, high = min(numbers, default=0.0), max(numbers, default=0.0)
+    low, high = chart.limits
     scale = _Scale(low, high, log=chart.log)
     shown = [series for series in chart.series if not series.group and series.kind != "fan"]
     return ChartView(

@@ -18,7 +18,7 @@ from reports.formats import counted, minus_signs, price, size
 from reports.sweeps import subjects
 
 FILE = "fills.html"
-MOST_FILLS = 100_000  # some 60 bytes each; the rest is in trades.csv alone
+MOST_FILLS = 50_000  # some 80 bytes each; the rest is in trades.csv alone
 DIGITS = 8  # significant ones, of each number
 STILL_ROWS = 100  # of the table that stands without JavaScript
 COLUMNS = {

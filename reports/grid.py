@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 MOST_POINTS = 1_500  # of a line: about as many as a laptop's screen has columns
-MOST_VALUES = 100_000  # of a page, some six bytes each
+MOST_VALUES = 110_000  # of a page, some six bytes each
 
 Thinning = Literal["last", "mean", "min"]
 

@@ -38,6 +38,17 @@ def render(template: str, scripts: Sequence[str] = (), **content: Any) -> str:
     )
 
 
+def fragment(template: str, **content: Any) -> str:
+    """A part of a page of `templates/`."""
+    return _environment().get_template(template).render(**content)
+
+
+def load_templates() -> None:
+    """Compile every template now, so that pages are rendered at once when it comes to it."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
+
+
 def chart_scripts() -> tuple[str, str]:
     """What draws a page's JSON block of charts."""
     return chart_library(), _asset("charts.js")

@@ -1,4 +1,4 @@
-"""The one door to quantstats: its figures and its tear sheet, of daily returns, quietly.
+"""All that is asked of quantstats: its figures and its tear sheet, of daily returns, quietly.
 
 quantstats wants days without a zone, warns and prints by the dozen, and takes a series that never
 falls and has a day above 100 % for prices. It knows nothing of costs, turnover or exposure.
@@ -25,13 +25,14 @@ RATIOS = (
     "cagr_pct", "sharpe", "sortino", "calmar", "max_drawdown_pct", "volatility_pct", "hit_rate_pct"
 )  # fmt: skip
 
+UNDRAWN = "module://reports.undrawn"  # a matplotlib backend
 FEWEST_DAYS = 20  # fewer are not brought to a year, and make no tear sheet
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep quantstats' fonts, warnings and prints off the console, and charts off the screen."""
-    os.environ.setdefault("MPLBACKEND", "module://reports.undrawn")
+    os.environ.setdefault("MPLBACKEND", UNDRAWN)
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with (
         warnings.catch_warnings(),
@@ -44,9 +45,18 @@ def quiet() -> Iterator[None]:
 
 
 def load_quantstats() -> None:
-    """Import quantstats, which takes two seconds, and what a tear sheet is drawn with."""
+    """Import quantstats, which takes over a second, and what it draws with."""
     with quiet():
         import quantstats  # noqa: F401
+
+        import reports.undrawn  # noqa: F401
+
+
+def draw_unseen() -> None:
+    """From now on figures of this process are drawn when they are saved and not before."""
+    import matplotlib
+
+    matplotlib.use(UNDRAWN)
 
 
 def daily_returns(value: pd.Series, base: float) -> pd.Series:
@@ -159,7 +169,7 @@ def _moved(returns: pd.Series, window: int) -> pd.Series:
 
 
 def _readable(returns: pd.Series) -> bool:
-    """Whether quantstats takes these for returns, and none of them for a ruin."""
+    """Whether quantstats takes these for returns, and none of them loses everything."""
     return not _taken_for_prices(returns) and bool((returns > -1).all())
 
 
@@ -185,6 +195,20 @@ def why_no_sheet(returns: pd.Series) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def _no_yearly_chart() -> Iterator[None]:
+    """Leave out quantstats' bars of yearly returns, which stand over the wrong years; the table
+    beside them is right."""
+    from quantstats import plots
+
+    drawn = plots.yearly_returns
+    plots.yearly_returns = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        plots.yearly_returns = drawn
+
+
 def sheet(returns: pd.DataFrame, periods: int, titles: list[str]) -> str:
     """quantstats' full tear sheet as HTML: of the first column, against the second if there is one.
 
@@ -196,7 +220,8 @@ def sheet(returns: pd.DataFrame, periods: int, titles: list[str]) -> str:
     against = returns.iloc[:, 1] if returns.shape[1] > 1 else None
     if against is not None and why_no_sheet(against):
         against = None  # its regression fails on a benchmark that stands still
-    with quiet(), tempfile.TemporaryDirectory() as scratch:
+    load_quantstats()
+    with quiet(), _no_yearly_chart(), tempfile.TemporaryDirectory() as scratch:
         import quantstats
         from matplotlib import rc_context
 

@@ -26,7 +26,7 @@ from reports.fills import fills_page
 from reports.folder import Run, read_run
 from reports.interrupts import end_with, leave
 from reports.metrics import all_figures
-from reports.pages import chart_scripts, fills_script, render
+from reports.pages import chart_scripts, fills_script, load_templates, render
 from reports.quant import load_quantstats
 from reports.report_view import report_view
 from reports.sheets import drawing
@@ -61,6 +61,13 @@ def fills_html(run: Run) -> str:
     return render("fills.html", [fills_script()], view=view, data=data)
 
 
+def _may_begin() -> bool:
+    """Import and compile what takes long, then wait for a line of the standard input."""
+    load_quantstats()
+    load_templates()
+    return bool(sys.stdin.readline())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reports.report",
@@ -80,10 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.parent is not None:
         end_with(args.parent)
-    if args.wait:
-        load_quantstats()
-        if not sys.stdin.readline():
-            return 0
+    if args.wait and not _may_begin():
+        return 0
     return guarded(lambda: print(write_report(args.folder)), debug=args.debug)
 
 

@@ -31,11 +31,11 @@ def entry(name: str, role: str, signal: str | None = None, twin_of: str | None =
 
 def plan(strategies: Sequence[str], *, controls: bool = True, benchmark: bool = True) -> list[Any]:
     """Strategies on kronos, a benchmark, and five naive twins of each strategy."""
-    made = [entry(name, "strategy", "kronos") for name in strategies]
-    made += [entry("benchmark", "benchmark")] if benchmark else []
+    portfolios = [entry(name, "strategy", "kronos") for name in strategies]
+    portfolios += [entry("benchmark", "benchmark")] if benchmark else []
     if controls:
-        made += [entry(f"{s}:{n}", "control", n, s) for s in strategies for n in NAIVE]
-    return made
+        portfolios += [entry(f"{s}:{n}", "control", n, s) for s in strategies for n in NAIVE]
+    return portfolios
 
 
 def portfolio(
@@ -118,12 +118,12 @@ def write_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    made = [
+    written = [
         portfolio(p["name"], times, generator, (drifts or {}).get(p["name"], 0.0005))
         for p in portfolios
     ]
-    pd.concat([equity for equity, _ in made]).to_csv(folder / "equity.csv", index=False)
-    pd.concat([trades for _, trades in made]).to_csv(folder / "trades.csv", index=False)
+    pd.concat([equity for equity, _ in written]).to_csv(folder / "equity.csv", index=False)
+    pd.concat([trades for _, trades in written]).to_csv(folder / "trades.csv", index=False)
     held = [holdings(p["name"], times, symbols) for p in portfolios]
     pd.concat(held).to_csv(folder / "weights.csv", index=False)
     text = json.dumps(record(portfolios, times, **more))

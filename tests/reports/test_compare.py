@@ -14,14 +14,14 @@ from tests.reports.conftest import CASH, edit_csv, entry
 @pytest.fixture
 def two(run_folder):
     """Two runs of the same settings but for a parameter."""
-    made = []
+    folders = []
     for k in (3, 5):
         folder = run_folder(controls=False, benchmark=False, at=f"k{k}")
-        made.append(folder)
+        folders.append(folder)
         change_record(
             folder, portfolios=[entry("topk", "strategy", "kronos") | {"params": {"k": k}}]
         )
-    return made
+    return folders
 
 
 def change_record(folder, **changes):
@@ -54,9 +54,9 @@ def test_other_costs_or_data_are_warned_of(two, tmp_path, capsys, changes, liste
     change_record(two[1], **changes)
     out = tmp_path / "page.html"
     assert main([*map(str, two), "--out", str(out)]) == 0
-    told = f"These runs differ in {listed}: their figures cannot be compared as they stand."
-    assert f"Warning: {told}" in " ".join(capsys.readouterr().out.split())
-    assert told in out.read_text(encoding="utf-8")
+    sentence = f"These runs differ in {listed}: their figures cannot be compared as they stand."
+    assert f"Warning: {sentence}" in " ".join(capsys.readouterr().out.split())
+    assert sentence in out.read_text(encoding="utf-8")
 
 
 def test_another_window_is_warned_of(run_folder):
