@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+import sandbox
 from sandbox.errors import RunFolderError
 from sandbox.interrupts import tidied
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from kronos import Forecast
 
-ROOT = Path(__file__).resolve().parent.parent  # where the reports are
+ROOT = Path(str(sandbox.__file__)).resolve().parents[1]  # where the reports are
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 PATHS_DRAWN = 100  # more only darken the fan
 CLOSE = 3  # its column in paths
@@ -93,8 +94,7 @@ def close_quantiles(forecast: Forecast) -> np.ndarray:
 
 
 def forecast_data(picture: Picture) -> dict[str, Any]:
-    """What `reports.forecast` draws: its docstring has the fields. Prices as they are, times in
-    Unix seconds (UTC)."""
+    """What `reports.forecast` draws; its docstring has the fields. Times in Unix seconds (UTC)."""
     forecast = picture.forecast
     return {
         "title": picture.title,
