@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,12 +13,11 @@ from typing import Any
 import pandas as pd
 
 from sandbox.config import NO_STORE, RunConfig
-from sandbox.cores import how_it_ended
-from sandbox.errors import RunFolderError, WindowError
+from sandbox.errors import WindowError
 from sandbox.forecast.book import ForecastBook
 from sandbox.forecast.naive import NAIVE, NaiveSource
-from sandbox.interrupts import tidied
 from sandbox.progress import Progress
+from sandbox.reporting import ReportProcess, report_process
 from sandbox.run.folder import run_folder
 from sandbox.run.kept import KeptBacktests
 from sandbox.run.portfolios import Trading, trade
@@ -47,7 +42,11 @@ class Finished:
 
 def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
     """Trade the strategies, their controls and the benchmark; `bar` shows progress."""
-    run = prepare(config)
+    with start_report() as report:
+        return _run(prepare(config), out, bar, report)
+
+
+def _run(run: Prepared, out: Path | None, bar: Bar, report: ReportProcess) -> Finished:
     with run_folder(f"{run.name}-{run.config.data}", out) as draft:
         draft.log(_title(run))
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
@@ -68,7 +67,7 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
         if found := {one.name: book.analyses for one, book in traded if book.analyses}:
             draft.write_json("analyzers.json", found)
         with _timed(draft.log, "report"), bar("Reporting", "pages") as progress:
-            write_report(draft.folder)
+            write_report(draft.folder, report)
             # each strategy has a tear sheet, of a sweep the best combination
             pages = 1 + len({one.sweep_of or one.name for one in run.strategies})
             progress(pages, pages)
@@ -118,39 +117,15 @@ def _title(run: Prepared) -> str:
     )
 
 
-def write_report(folder: Path) -> None:
-    """In a process of its own: reports read run folders, and the runtime knows no reports."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    options = ["--parent", str(os.getpid())]
-    with (
-        subprocess.Popen(
-            [sys.executable, "-m", "reports.report", str(folder), *options],
-            env={**os.environ, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as report,
-        tidied(partial(_kill, report)),
-    ):
-        try:
-            _, errors = report.communicate()
-        except BaseException:
-            _kill(report)
-            raise
-    if report.returncode:
-        lines = errors.strip().splitlines()
-        reason = lines[-1].removeprefix("error: ") if lines else _ended(report.returncode)
-        raise RunFolderError(f"the report could not be written: {reason}")
+def start_report() -> AbstractContextManager[ReportProcess]:
+    """A report's process, which imports what it needs while portfolios are traded."""
+    return report_process("reports.report", "--wait", waits=True)
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-
-
-def _ended(exit_code: int) -> str:
-    return f"its process {how_it_ended(exit_code)}"
+def write_report(folder: Path, report: ReportProcess | None = None) -> None:
+    """Write the report of a run folder, by a process that waits for one or by a new one."""
+    with nullcontext(report) if report else start_report() as process:
+        process.finish("the report", str(folder))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 from sandbox.forecast import backend
 from sandbox.run import job
 from sandbox.run.__main__ import main
+from tests.conftest import write_no_report
 
 TABLES = ("trades.csv", "equity.csv", "weights.csv")
 COMMAND = [
@@ -33,7 +34,7 @@ def run(tmp_path_factory):
         return {name: (out / name).read_bytes() for name in TABLES}, (out / "log.txt").read_text()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "write_report", _no_report)  # it has tests of its own
+        write_no_report(patch, _no_report)  # it has tests of its own
         yield run
 
 
