@@ -38,7 +38,7 @@ class ReportCharts:
 def report_charts(run: Run) -> ReportCharts:
     """Strategies and benchmark in colour; controls, and the combinations of a sweep but the best,
     grey behind equity and drawdown, else absent."""
-    return _ReportCharts(run).all()
+    return _ChartMaker(run).all()
 
 
 def rolling_window(days: int, periods: int) -> int | None:
@@ -49,7 +49,7 @@ def rolling_window(days: int, periods: int) -> int | None:
     return periods // 4 if days >= periods // 2 else None
 
 
-class _ReportCharts:
+class _ChartMaker:
     """What all charts of a run draw on."""
 
     def __init__(self, run: Run) -> None:

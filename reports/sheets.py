@@ -70,6 +70,7 @@ def drawing(run: Run) -> Iterator[None]:
         return
     workers = min(len(tasks), len(os.sched_getaffinity(0)))
     load_quantstats()  # once, before the processes part
+    gc.freeze()  # what the libraries made is not looked through again, here or in the processes
     crew: list[_Worker] = []
 
     def end() -> None:
@@ -85,6 +86,7 @@ def drawing(run: Run) -> Iterator[None]:
                 worker.finish()
         finally:
             end()
+            gc.unfreeze()
 
 
 class _Worker:

@@ -312,6 +312,22 @@ def test_names_are_text_wherever_they_stand(page, report):
         assert_quiet(page, report / file)
 
 
+@pytest.mark.parametrize("bars", [1, 2, 40])
+def test_short_runs_without_benchmark_and_controls_are_drawn(page, tmp_path, bars):
+    portfolios = plan(["s"], controls=False, benchmark=False)
+    folder = write_run(tmp_path / "run", portfolios, days(bars), symbols=2)
+    run = read_run(folder)
+    path = folder / "report.html"
+    path.write_text(report_html(run, report_metrics(run)))
+    opened(page, path)
+    left, top, width, height = box(page, "equity")
+    page.move(left + width / 2, top + height / 2)
+    values, when = legend(page, "equity")
+    assert list(values) == ["s"]
+    assert when in run.times.strftime("%Y-%m-%d")
+    assert_quiet(page, path)
+
+
 @pytest.mark.parametrize("symbol", ["AAPL", "BTC/USDT", ODD])
 def test_a_forecast_is_drawn_with_its_bands_and_paths(page, tmp_path, symbol):
     path, data = forecast_page(tmp_path, symbol=symbol)

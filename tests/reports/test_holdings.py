@@ -126,8 +126,8 @@ def test_what_rounding_leaves_of_a_closed_position_is_nothing():
     position = Position()
     for _ in range(10):
         position.fill(0.1, 10.0, 0.0)
+    assert position.size != 1.0
     position.fill(-1.0, 11.0, 0.0)
-    assert sum([0.1] * 10) != 0.1 * 10
     assert (position.size, position.cost) == (0, 0)
     assert position.realised == pytest.approx(1.0, abs=DUST)
 

@@ -1,7 +1,11 @@
 """What this project leans on in quantstats: every name that it reads or replaces is there."""
 
 import inspect
+import io
+import os
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.quant import monthly_returns, rolling_beta, rolling_sharpe
+from reports.quant import monthly_returns, rolling_beta, rolling_sharpe, sheet
+from reports.undrawn import FigureCanvas
+from tests.reports.conftest import days, plan, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +58,53 @@ def test_the_tear_sheet_has_what_is_replaced_or_left_out_of_it():
     source = inspect.getsource(quantstats.reports.html)
     assert '"strategy_title"' in source
     assert '"benchmark_title"' in source
+
+
+def test_the_chart_that_is_left_out_is_the_one_of_years(monkeypatch):
+    """quantstats looks up what it draws in its `plots` at each call."""
+    from quantstats import plots
+
+    drawn = []
+    for name in ("yearly_returns", "daily_returns"):
+        draw = getattr(plots, name)
+        monkeypatch.setattr(
+            plots, name, lambda *a, draw=draw, name=name, **k: (drawn.append(name), draw(*a, **k))
+        )
+    frame = pd.DataFrame({"topk": returns(60)})
+    before = plots.yearly_returns
+    assert sheet(frame, 252, ["topk"]).count("<svg") == 11
+    assert drawn == ["daily_returns"]
+    assert plots.yearly_returns is before
+
+
+def test_what_matplotlib_is_asked_for_is_there():
+    from matplotlib.backend_bases import FigureCanvasBase
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
+
+    figure = Figure()
+    figure.add_subplot()
+    figure.tight_layout()
+    assert isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine)
+    assert issubclass(FigureCanvas, FigureCanvasBase)
+    saved = io.BytesIO()
+    canvas = FigureCanvas(figure)
+    canvas.draw()
+    canvas.print_figure(saved, format="svg")
+    assert b"<svg" in saved.getvalue()
+    assert figure.get_layout_engine() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sheets are drawn in the process itself")
+def test_a_sheet_is_the_same_whatever_backend_the_surroundings_name(tmp_path):
+    folder = write_run(tmp_path / "run", plan(["topk"], controls=False), days(40))
+    sheets = []
+    for backend in ("Agg", "svg"):
+        run = [sys.executable, "-m", "reports.report", str(folder)]
+        environment = os.environ | {"MPLBACKEND": backend}
+        subprocess.run(run, cwd=ROOT, env=environment, check=True, capture_output=True)
+        sheets.append((folder / "tearsheets" / "topk.html").read_bytes())
+    assert sheets[0] == sheets[1]
 
 
 def test_months_are_compounded_and_those_without_a_day_are_empty():
