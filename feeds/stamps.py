@@ -137,7 +137,7 @@ def _dated(
     dates = Dates.of(stamped.times_ns, stamped.offsets_ns, first_day=first_day, zone=zone)
     opens, closes, said = dates.opens_ns, dates.closes_ns, [dates.said]
     if sessions is None and dates.daily:
-        said = [f"{dates.said}, as long as no --exchange gives its hours"]
+        said = [f"{dates.said}, as long as no --calendar gives its hours"]
     elif sessions is not None and dates.daily:
         found = Held.of(sessions, dates.days_ns).of_dates(dates.days_ns)
         if found is None:

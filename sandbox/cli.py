@@ -18,11 +18,18 @@ from typing import Any, NoReturn, get_args
 
 from feeds import FeedError
 from sandbox import interrupts
-from sandbox.config import CostsName, RunConfig, SignalName, options_in
+from sandbox.config import (
+    FORMER_NAMES,
+    NO_CALENDAR,
+    CostsName,
+    RunConfig,
+    SignalName,
+    option_hint,
+    options_in,
+)
 from sandbox.errors import ConfigError, SandboxError
 from sandbox.memory import is_shortage, ran_out
 from sandbox.presets import PRESETS, preset_options
-from sandbox.words import nearest
 
 # A variable of the environment that makes a run's process one that tries strategies for a proof:
 # the number of the socket to take them from.
@@ -36,9 +43,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         wrong = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
-        near = nearest(wrong, self._option_string_actions)
-        if wrong.startswith("--") and near:
-            message += f"; did you mean {near}?"
+        if wrong.startswith("--"):
+            message += option_hint(wrong, self._option_string_actions)
         super().error(message)
 
 
@@ -104,7 +110,7 @@ def add_model_options(parent: argparse._ActionsContainer) -> None:
     option(target, "temperature", "below 1: nearer to the likeliest", type=float, metavar="X")
     option(target, "top_p", "share of likelihood drawn from; 1 keeps the tails", type=float)
     option(target, "top_k", "tokens drawn from; 0 is all", type=int)
-    option(target, "exchange", "trading calendar of the bars, such as XNYS (default: as observed)")
+    option(target, "calendar", "trading calendar of the bars, such as XNYS; none: as observed")
     option(target, "device", "cpu, cuda or mps (default: the best there is)")
     option(target, "dtype", "numbers the model computes with")
     option(target, "seed", "the same seed draws the same paths", type=int)
@@ -158,11 +164,25 @@ def config_of(args: argparse.Namespace) -> RunConfig:
         if name in RunConfig.model_fields and value not in (None, []) and name != "sweep"
     }
     file = getattr(args, "config", None)
-    in_file = options_in(file) if file else {}
+    in_file = _with_new_names(options_in(file), file) if file else {}
     options = in_file | given
     options["params"] = _mapping(in_file, "params") | parse_params(getattr(args, "param", []))
     options["sweep"] = _mapping(in_file, "sweep") | parse_sweep(getattr(args, "sweep", []))
     return RunConfig.of(**preset_options(options.get("preset")) | options)
+
+
+def _with_new_names(options: dict[str, Any], file: Path) -> dict[str, Any]:
+    """What a file written before an option was renamed means today, which a line says.
+
+    A run without an exchange took the times of its bars as observed, whatever the data were.
+    """
+    for former, now in FORMER_NAMES.items():
+        if former in options and now not in options:
+            value = options.pop(former)
+            options[now] = NO_CALENDAR if value is None else value
+            read = f"{former} is called {now} now, and is read as '{now}: {options[now]}'"
+            print(f"note: {file}: {read}", file=sys.stderr)
+    return options
 
 
 def parse_params(texts: Iterable[str]) -> dict[str, str]:

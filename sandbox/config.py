@@ -5,7 +5,7 @@ Built from defaults, a preset, a file and the command line, each over the one be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +21,8 @@ Param = bool | int | float | str
 SignalName = Literal["kronos", "momentum", "reversal", "volatility", "random", "random-walk"]
 CostsName = Literal["us", "ph", "cn", "crypto", "none"]
 NO_STORE = "none"
+NO_CALENDAR = "none"
+FORMER_NAMES = {"exchange": "calendar"}  # of options, and what they are called now
 COLUMNS = 6  # of a bar: open, high, low, close, volume, amount
 WINDOW_BYTES = 64  # of a window's row, asof and place in the list of symbols
 
@@ -65,7 +67,7 @@ class RunConfig(BaseModel):
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # 1 keeps the tails
     top_k: Annotated[int, Field(ge=0)] = 0  # 0 keeps every token
-    exchange: str | None = None  # trading calendar of the bars, such as XNYS; None: as observed
+    calendar: str | None = None  # trading calendar of the bars, such as XNYS; None: as observed
     device: str | None = None  # None: the best this machine has
     dtype: Literal["float32", "bfloat16"] = "float32"  # numbers the model computes with
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -138,9 +140,22 @@ def _first_complaint(error: ValidationError) -> str:
     option = str(first["loc"][0])
     flag = f"--{option.replace('_', '-')}"
     if first["type"] == "extra_forbidden":
-        near = nearest(option, RunConfig.model_fields)
-        return f"{flag}: no such option" + (f"; did you mean {near}?" if near else "")
+        return f"{flag}: no such option{option_hint(option, RunConfig.model_fields)}"
     return f"{flag} {first['input']!r}: {text[:1].lower()}{text[1:]}"
+
+
+def option_hint(name: str, known: Iterable[str]) -> str:
+    """What an unknown option is called now, or is near to; empty where nothing is near.
+
+    `name` and the `known` ones are all flags (`--top-p`) or all names of fields (`top_p`).
+    """
+    known = list(known)
+    for former, now in FORMER_NAMES.items():
+        renamed = name.replace(former, now)
+        if name.lstrip("-") == former and renamed in known:
+            return f"; it is called {renamed} now"
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
 
 
 @dataclass(frozen=True, kw_only=True)

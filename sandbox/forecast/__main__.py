@@ -56,11 +56,11 @@ def _parser() -> argparse.ArgumentParser:
 def _forecast(args: argparse.Namespace) -> None:
     config = config_of(args)
     from sandbox.config import Sampling
-    from sandbox.forecast.calendars import ExchangeCalendar
+    from sandbox.forecast.calendars import calendar_of
     from sandbox.forecast.model import load_checkpoint, model_sentence
     from sandbox.forecast.sources import forecast_one
 
-    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
+    calendar = calendar_of(config.calendar)
     candles = load_candles(
         config.data, repair=config.repair, stamps=config.stamps, sessions=calendar
     )

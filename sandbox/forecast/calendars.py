@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from feeds import Hours
 from feeds.bars import NS_PER_DAY
+from sandbox.config import NO_CALENDAR
 from sandbox.errors import ConfigError
 from sandbox.forecast.horizon import DAILY_SPACING_NS, Times, future_times
 from sandbox.words import nearest_of_any_case
@@ -36,7 +37,7 @@ class ExchangeCalendar:
             near = nearest_of_any_case(name, known)
             hint = f"did you mean {', '.join(near)}? " if near else ""
             raise ConfigError(
-                f"--exchange {name!r} is not known: {hint}It must be a code such as XNYS, XPHS or "
+                f"--calendar {name!r} is not known: {hint}It must be a code such as XNYS, XPHS or "
                 "24/7 (exchange_calendars.get_calendar_names() lists them)"
             )
         self.name = name
@@ -73,7 +74,7 @@ class ExchangeCalendar:
         day_ns = times_ns - times_ns % NS_PER_DAY
         inside = np.isin(day_ns, schedule.days_ns)
         for row in np.flatnonzero(inside.mean(axis=1) < LEAST_SHARE_INSIDE):
-            raise self._wrong_exchange(schedule, times_ns[row], inside[row])
+            raise self._not_its_sessions(schedule, times_ns[row], inside[row])
         asof_ns, asof_day_ns = times_ns[:, -1], day_ns[:, -1]
         first = np.searchsorted(schedule.days_ns, asof_day_ns, side="right")
         ahead = first[:, None] + np.arange(horizon)
@@ -91,7 +92,7 @@ class ExchangeCalendar:
     ) -> Times:
         grid = _Grid.seen(schedule, times_ns, spacing_ns)
         if grid.inside.mean() < LEAST_SHARE_INSIDE:
-            raise self._wrong_exchange(schedule, times_ns, grid.inside)
+            raise self._not_its_sessions(schedule, times_ns, grid.inside)
         asof_ns = int(times_ns[-1])
         stretch = int(np.searchsorted(schedule.ends_ns, asof_ns))
         future: list[int] = []
@@ -114,20 +115,26 @@ class ExchangeCalendar:
         self._schedule = _Schedule.of(self.name, first, last)
         return self._schedule
 
-    def _wrong_exchange(
+    def _not_its_sessions(
         self, schedule: _Schedule, times_ns: Times, inside: NDArray[np.bool_]
     ) -> ConfigError:
         return ConfigError(
-            f"--exchange {self.name}: {int(inside.sum())} of the {len(inside)} bars from "
+            f"--calendar {self.name}: {int(inside.sum())} of the {len(inside)} bars from "
             f"{pd.Timestamp(times_ns[0]):%Y-%m-%d} to {pd.Timestamp(times_ns[-1]):%Y-%m-%d} are in "
-            f"its sessions ({schedule.span}): name the exchange these candles come from, or none"
+            f"its sessions ({schedule.span}): name the calendar of these candles' "
+            "exchange, or none"
         )
 
     def _past_the_end(self, schedule: _Schedule, asof_ns: int) -> ConfigError:
         return ConfigError(
-            f"--exchange {self.name}: its sessions are known for {schedule.span} only, too short "
-            f"for the horizon as of {pd.Timestamp(asof_ns):%Y-%m-%d}: name no exchange"
+            f"--calendar {self.name}: its sessions are known for {schedule.span} only, too short "
+            f"for the horizon as of {pd.Timestamp(asof_ns):%Y-%m-%d}: name no calendar"
         )
+
+
+def calendar_of(name: str | None) -> ExchangeCalendar | None:
+    """The calendar that `--calendar` names, if it names one."""
+    return None if name in (None, NO_CALENDAR) else ExchangeCalendar(str(name))
 
 
 @lru_cache(maxsize=16)
@@ -162,8 +169,8 @@ class _Schedule:
         end = min(last, bounds.bound_max() or last)
         if start >= end:
             raise ConfigError(
-                f"--exchange {name}: its sessions are not known for {first:%Y-%m-%d} to "
-                f"{last:%Y-%m-%d}: name no exchange"
+                f"--calendar {name}: its sessions are not known for {first:%Y-%m-%d} to "
+                f"{last:%Y-%m-%d}: name no calendar"
             )
         table = open_calendar(name, start, end).schedule
         opens, closes = _ns(table["open"]), _ns(table["close"])

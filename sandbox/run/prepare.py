@@ -16,7 +16,7 @@ from feeds import load as load_candles
 from sandbox.config import NO_STORE, RunConfig, Sampling
 from sandbox.errors import ConfigError, WindowError
 from sandbox.forecast.book import SignalSource
-from sandbox.forecast.calendars import ExchangeCalendar
+from sandbox.forecast.calendars import ExchangeCalendar, calendar_of
 from sandbox.forecast.model import load_checkpoint
 from sandbox.forecast.naive import NAIVE, NaiveSource
 from sandbox.forecast.sources import KronosSource
@@ -95,7 +95,7 @@ class Prepared:
 def prepare(config: RunConfig) -> Prepared:
     """Load and check everything a run needs; raises the error a user should read."""
     strategies = _strategies(config)
-    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
+    calendar = calendar_of(config.calendar)
     whole = load_candles(config.data, repair=config.repair, stamps=config.stamps, sessions=calendar)
     start, end = _window(whole, config)
     candles = whole.between(None, end)

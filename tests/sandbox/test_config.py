@@ -1,6 +1,7 @@
 """Options: checked when the run is described, complained about in one line."""
 
 import argparse
+import json
 
 import pytest
 from pydantic import ValidationError
@@ -29,6 +30,7 @@ def config(*options: str) -> RunConfig:
         ({"start": "2024-01-02", "end": "2024-01-01"},
          "--end 2024-01-01 is before --start 2024-01-02"),
         ({"lokback": 90}, "--lokback: no such option; did you mean lookback?"),
+        ({"exchange": "XNYS"}, "--exchange: no such option; it is called calendar now"),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_named(options, message):
@@ -100,3 +102,33 @@ def test_a_parameter_is_written_as_name_and_value(text):
 
 def test_one_strategy_needs_no_list():
     assert RunConfig.of(strategies="mine.py").strategies == ("mine.py",)
+
+
+# --- an option that was renamed -----------------------------------------------------------------
+
+
+def test_the_old_name_of_an_option_leads_to_the_new_one(capsys):
+    with pytest.raises(SystemExit):
+        config("--exchange", "XNYS")
+    assert "--exchange XNYS; it is called --calendar now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("old", "new"), [("XNYS", "XNYS"), (None, "none")])
+def test_the_record_of_an_old_run_repeats_what_it_did(tmp_path, capsys, old, new):
+    """Without an exchange it took bars as observed, whatever calendar the data name today."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"config": {"strategies": ["s.py"], "exchange": old, "seed": 3}}))
+    repeated = config("--config", str(file))
+    assert (repeated.calendar, repeated.seed) == (new, 3)
+    [line] = capsys.readouterr().err.splitlines()
+    assert (
+        line == f"note: {file}: exchange is called calendar now, and is read as 'calendar: {new}'"
+    )
+    assert config("--config", str(file), "--calendar", "XHKG").calendar == "XHKG"
+
+
+def test_both_names_in_one_file_are_refused(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("exchange: XNYS\ncalendar: XHKG\n")
+    with pytest.raises(ConfigError, match="--exchange: no such option; it is called calendar now"):
+        config("--config", str(file))

@@ -197,7 +197,7 @@ def test_a_calendar_gives_each_window_what_it_gives_it_alone():
 
 
 def test_an_exchange_nobody_knows_gets_near_names():
-    with pytest.raises(ConfigError, match=r"--exchange 'XNYZ' is not known: did you mean .*XNYS"):
+    with pytest.raises(ConfigError, match=r"--calendar 'XNYZ' is not known: did you mean .*XNYS"):
         ExchangeCalendar("XNYZ")
     with pytest.raises(ConfigError, match=r"'nyse' is not known: did you mean NYSE"):
         ExchangeCalendar("nyse")
@@ -206,11 +206,11 @@ def test_an_exchange_nobody_knows_gets_near_names():
 def test_candles_of_another_market_are_noticed():
     nights = pd.date_range("2024-01-01 23:00", periods=30, freq="D")
     weekends = nights[nights.day_of_week >= 5]
-    wrong = "the .* bars from .* are in its sessions .* name the exchange these candles come"
-    with pytest.raises(ConfigError, match=r"--exchange XNYS: \d of " + wrong):
+    wrong = "the .* bars from .* are in its sessions .* name the calendar of these candles' exch"
+    with pytest.raises(ConfigError, match=r"--calendar XNYS: \d of " + wrong):
         on("XNYS", pd.DatetimeIndex(sorted({*weekends, weekends[-1] + pd.Timedelta(days=1)})), 2)
     tokyo = bars_of("XTKS", "2024-01-08", "2024-01-19", "h")
-    with pytest.raises(ConfigError, match=f"--exchange XNYS: 0 of {wrong}"):
+    with pytest.raises(ConfigError, match=f"--calendar XNYS: 0 of {wrong}"):
         on("XNYS", tokyo, 2)
 
 
@@ -218,7 +218,7 @@ def test_where_the_records_end_it_is_told():
     calendar = open_calendar("XSHG")
     last = calendar.last_session
     closes = sessions("XSHG", f"{last - pd.Timedelta(days=60):%Y-%m-%d}", f"{last:%Y-%m-%d}")
-    with pytest.raises(ConfigError, match=r"--exchange XSHG: its sessions are known for .* only"):
+    with pytest.raises(ConfigError, match=r"--calendar XSHG: its sessions are known for .* only"):
         on("XSHG", closes, 5)
-    with pytest.raises(ConfigError, match="--exchange XSHG: its sessions are not known for 1980"):
+    with pytest.raises(ConfigError, match="--calendar XSHG: its sessions are not known for 1980"):
         on("XSHG", pd.bdate_range("1980-01-01", periods=30), 5)

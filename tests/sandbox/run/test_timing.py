@@ -90,7 +90,7 @@ def test_a_named_exchange_gives_dates_its_hours(files):
         table = pd.read_csv(path)
         table[~table["date"].isin(holidays)].to_csv(path, index=False)
     config = RunConfig.of(
-        strategies=(BENCHMARK,), data="csv:*.csv", exchange="XNYS", start="2023-01-09",
+        strategies=(BENCHMARK,), data="csv:*.csv", calendar="XNYS", start="2023-01-09",
         signal="momentum",
     )  # fmt: skip
     candles = job.prepare(config).candles

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sandbox.config import Sampling
 from sandbox.errors import StoreError
 from sandbox.forecast import backend as backend_module
 from sandbox.forecast.backend import LocalBackend
 from sandbox.forecast.sources import KronosSource
-from sandbox.config import Sampling
 from sandbox.store import sets as store_module
 from sandbox.store.sets import ForecastStore
 from tests.conftest import FakePredictor, make_checkpoint, make_market

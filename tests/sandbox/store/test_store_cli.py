@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from sandbox.config import Sampling
 from sandbox.forecast import backend as backend_module
 from sandbox.forecast.sources import KronosSource
-from sandbox.config import Sampling
 from sandbox.store.__main__ import main
 from sandbox.store.sets import ForecastStore
 from sandbox.store.upkeep import merge, small_parts
