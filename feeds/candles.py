@@ -43,6 +43,7 @@ class Candles:
     frames: Mapping[str, pd.DataFrame] = field(repr=False)
     spec: str
     costs: str = "us"  # cost preset that suits the source: "us" or "ph"
+    calendar: str | None = None  # trading calendar of the source's exchange, such as "XNYS"
     note: str | None = None  # flaw of a shipped universe, one sentence
     repairs: tuple[str, ...] = ()  # what repair changed, one sentence each
     absent: tuple[str, ...] = ()  # symbols asked for without a bar between start and end

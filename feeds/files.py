@@ -58,14 +58,13 @@ def from_frames(
     frames: Mapping[str, pd.DataFrame],
     *,
     spec: str = "frames",
-    costs: str = "us",
-    note: str | None = None,
     repair: bool = False,
     stamps: Stamps | None = None,
     sessions: Sessions | None = None,
 ) -> Candles:
     """Candles of tables in memory, one a symbol, normalised and checked as a file's are.
 
+    What suits them can be named with `dataclasses.replace`: `replace(candles, costs="ph")`.
     stamps, sessions: as for `feeds.load`. Raises `FeedError` for no frames and `CandleError` for
     candles that break the contract.
     """
@@ -73,9 +72,7 @@ def from_frames(
         symbol: [_Piece(spec, arrange(raw, symbol, lenient=repair))]
         for symbol, raw in frames.items()
     }
-    return _gather(
-        pieces, spec, repair=repair, costs=costs, note=note, stamps=stamps, sessions=sessions
-    )
+    return _gather(pieces, spec, repair=repair, stamps=stamps, sessions=sessions)
 
 
 def _gather(
@@ -83,8 +80,6 @@ def _gather(
     spec: str,
     *,
     repair: bool,
-    costs: str = "us",
-    note: str | None = None,
     stamps: Stamps | None,
     sessions: Sessions | None,
 ) -> Candles:
@@ -103,7 +98,7 @@ def _gather(
         for line in (*source.checked.repairs, *bars[source.symbol].repairs)
     ]
     return Candles(
-        frames, spec=spec, costs=costs, note=note, repairs=tuple(repairs),
+        frames, spec=spec, repairs=tuple(repairs),
         opens={symbol: of.opens_ns for symbol, of in bars.items()},
         timing=sentences({symbol: of.said for symbol, of in bars.items()}, frames),
     )  # fmt: skip

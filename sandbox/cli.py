@@ -110,7 +110,12 @@ def add_model_options(parent: argparse._ActionsContainer) -> None:
     option(target, "temperature", "below 1: nearer to the likeliest", type=float, metavar="X")
     option(target, "top_p", "share of likelihood drawn from; 1 keeps the tails", type=float)
     option(target, "top_k", "tokens drawn from; 0 is all", type=int)
-    option(target, "calendar", "trading calendar of the bars, such as XNYS; none: as observed")
+    option(
+        target,
+        "calendar",
+        "trading calendar of the bars, such as XNYS; none: as observed "
+        "(default: that of the data, if they name one)",
+    )
     option(target, "device", "cpu, cuda or mps (default: the best there is)")
     option(target, "dtype", "numbers the model computes with")
     option(target, "seed", "the same seed draws the same paths", type=int)

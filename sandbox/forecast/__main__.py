@@ -18,7 +18,6 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from feeds import load as load_candles
 from sandbox.cli import a_date, add_data_options, add_model_options, config_of, guarded
 from sandbox.cli import parser as new_parser
 from sandbox.errors import RunFolderError, WindowError
@@ -56,14 +55,11 @@ def _parser() -> argparse.ArgumentParser:
 def _forecast(args: argparse.Namespace) -> None:
     config = config_of(args)
     from sandbox.config import Sampling
-    from sandbox.forecast.calendars import calendar_of
+    from sandbox.forecast.data import load_data
     from sandbox.forecast.model import load_checkpoint, model_sentence
     from sandbox.forecast.sources import forecast_one
 
-    calendar = calendar_of(config.calendar)
-    candles = load_candles(
-        config.data, repair=config.repair, stamps=config.stamps, sessions=calendar
-    )
+    candles, calendar = load_data(config)
     frame = candles[args.symbol]
     asof = _asof(frame, args.symbol, args.asof)
     checkpoint = load_checkpoint(config)

@@ -22,7 +22,7 @@ from sandbox.words import safe_name
 
 RUNS = Path("runs")
 MARK = "config.json"  # the file that makes a folder a run folder
-PACKAGES = ("backtrader", "numpy", "pandas", "quantstats", "torch")
+PACKAGES = ("backtrader", "exchange_calendars", "numpy", "pandas", "quantstats", "torch")
 
 
 @contextmanager

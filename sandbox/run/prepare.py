@@ -12,11 +12,11 @@ import pandas as pd
 
 import kronos
 from feeds import Candles, bar_times
-from feeds import load as load_candles
 from sandbox.config import NO_STORE, RunConfig, Sampling
 from sandbox.errors import ConfigError, WindowError
 from sandbox.forecast.book import SignalSource
-from sandbox.forecast.calendars import ExchangeCalendar, calendar_of
+from sandbox.forecast.calendars import NamedCalendar
+from sandbox.forecast.data import load_data
 from sandbox.forecast.model import load_checkpoint
 from sandbox.forecast.naive import NAIVE, NaiveSource
 from sandbox.forecast.sources import KronosSource
@@ -52,7 +52,7 @@ class Prepared:
     sampling: Sampling
     source: SignalSource
     analyzers: tuple[AskedAnalyzer, ...]
-    calendar: ExchangeCalendar | None  # None: bars go on as observed
+    calendar: NamedCalendar | None  # None: bars go on as observed
     checkpoint: kronos.Checkpoint | None  # None where no model is asked
 
     @property
@@ -95,8 +95,7 @@ class Prepared:
 def prepare(config: RunConfig) -> Prepared:
     """Load and check everything a run needs; raises the error a user should read."""
     strategies = _strategies(config)
-    calendar = calendar_of(config.calendar)
-    whole = load_candles(config.data, repair=config.repair, stamps=config.stamps, sessions=calendar)
+    whole, calendar = load_data(config)
     start, end = _window(whole, config)
     candles = whole.between(None, end)
     costs_name = config.costs or candles.costs
@@ -184,7 +183,7 @@ def _window(candles: Candles, config: RunConfig) -> tuple[pd.Timestamp, pd.Times
 
 
 def _source(
-    config: RunConfig, checkpoint: kronos.Checkpoint | None, calendar: ExchangeCalendar | None
+    config: RunConfig, checkpoint: kronos.Checkpoint | None, calendar: NamedCalendar | None
 ) -> SignalSource:
     if checkpoint is None:
         return NaiveSource(config.signal, calendar)

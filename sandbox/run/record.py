@@ -38,6 +38,7 @@ def record(
             "spec": run.candles.spec,
             "hash": run.candles.data_hash,
             "symbols": list(run.candles.symbols),
+            "calendar": run.calendar and run.calendar.name,
         },
         "model": model
         and {
@@ -72,6 +73,8 @@ def notes(run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]]) -> list[s
     told += [*run.candles.repairs, *run.candles.timing]
     if run.checkpoint is not None:
         told.append(model_sentence(run.checkpoint, run.start, run.end))
+    if run.calendar is not None and run.calendar.note:
+        told.append(run.calendar.note)
     silent = [s for s, frame in run.candles.frames.items() if not (frame["volume"] > 0).any()]
     if silent:
         told.append(
