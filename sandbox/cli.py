@@ -14,13 +14,14 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, TypeVar, get_args
 
 from feeds import FeedError
 from sandbox import interrupts
 from sandbox.config import (
     FORMER_NAMES,
     NO_CALENDAR,
+    Config,
     CostsName,
     RunConfig,
     SignalName,
@@ -35,7 +36,9 @@ from sandbox.presets import PRESETS, preset_options
 # the number of the socket to take them from.
 TRIALS_SOCKET = "SANDBOX_TRIALS"
 
-_UNSET: Any = argparse.SUPPRESS  # an option not given leaves RunConfig's default in charge
+_UNSET: Any = argparse.SUPPRESS  # an option that is not given keeps the default of its record
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,7 +64,7 @@ def option(
     target: argparse._ActionsContainer, name: str, help_text: str, flag: str = "", **kind: Any
 ) -> None:
     """An option of `RunConfig`, whose default it shows and leaves unset."""
-    default = RunConfig.model_fields[name].default
+    default = RunConfig.options()[name].default
     shown = "" if default in (None, False, ()) else f" (default: {default})"
     flag = flag or f"--{name.replace('_', '-')}"
     target.add_argument(flag, dest=name, default=_UNSET, help=help_text + shown, **kind)
@@ -163,17 +166,26 @@ def a_date(text: str) -> date:
 
 def config_of(args: argparse.Namespace) -> RunConfig:
     """The options given, over those of `--config`, over those of `--preset`, over the defaults."""
-    given = {
-        name: value
-        for name, value in vars(args).items()
-        if name in RunConfig.model_fields and value not in (None, []) and name != "sweep"
-    }
     file = getattr(args, "config", None)
     in_file = _with_new_names(options_in(file), file) if file else {}
-    options = in_file | given
+    options = in_file | _given(args, RunConfig)
     options["params"] = _mapping(in_file, "params") | parse_params(getattr(args, "param", []))
     options["sweep"] = _mapping(in_file, "sweep") | parse_sweep(getattr(args, "sweep", []))
     return RunConfig.of(**preset_options(options.get("preset")) | options)
+
+
+def records_of(args: argparse.Namespace, kind: type[AnyConfig]) -> AnyConfig:
+    """The records of a command that takes its options from its command line alone."""
+    return kind.of(**_given(args, kind))
+
+
+def _given(args: argparse.Namespace, kind: type[Config]) -> dict[str, Any]:
+    known = kind.options()
+    return {
+        name: value
+        for name, value in vars(args).items()
+        if name in known and value not in (None, []) and name != "sweep"
+    }
 
 
 def _with_new_names(options: dict[str, Any], file: Path) -> dict[str, Any]:

@@ -18,8 +18,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.cli import a_date, add_data_options, add_model_options, config_of, guarded
+from sandbox.cli import a_date, add_data_options, add_model_options, guarded, records_of
 from sandbox.cli import parser as new_parser
+from sandbox.config import ForecastConfig
 from sandbox.errors import RunFolderError, WindowError
 from sandbox.forecast.chart import QUANTILES, Picture, close_quantiles, write_html, write_png
 from sandbox.interrupts import leave
@@ -53,18 +54,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _forecast(args: argparse.Namespace) -> None:
-    config = config_of(args)
-    from sandbox.config import Sampling
+    config = records_of(args, ForecastConfig)
     from sandbox.forecast.data import load_data
     from sandbox.forecast.model import load_checkpoint, model_sentence
     from sandbox.forecast.sources import forecast_one
 
-    candles, calendar = load_data(config)
+    candles, calendar = load_data(config.candles)
     frame = candles[args.symbol]
     asof = _asof(frame, args.symbol, args.asof)
-    checkpoint = load_checkpoint(config)
-    predictor = checkpoint.predictor(device=config.device, dtype=config.dtype)
-    raw = forecast_one(predictor, Sampling.of(config), args.symbol, frame, asof, calendar)
+    model, sampling = config.model, config.sampling
+    checkpoint = load_checkpoint(model.model, sampling.lookback)
+    predictor = checkpoint.predictor(device=model.device, dtype=model.dtype)
+    raw = forecast_one(predictor, sampling, args.symbol, frame, asof, calendar)
     forecast, share_repaired = raw.repaired()
     files = _draw(forecast, frame, args.out)
     lines = (model_sentence(checkpoint, asof), *candles.timing, *files)

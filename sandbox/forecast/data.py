@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from feeds import Candles, load
-from sandbox.config import RunConfig
+from sandbox.config import CandleOptions
 from sandbox.forecast.calendars import NamedCalendar, OwnCalendar, named_calendar
 
 
@@ -14,7 +14,7 @@ class Data(NamedTuple):
     calendar: NamedCalendar | None  # None: bars go on as observed
 
 
-def load_data(options: RunConfig) -> Data:
+def load_data(options: CandleOptions) -> Data:
     """A calendar that the options name also tells the hours of the bars of files; one that the
     candles name themselves only when the bars after them will close."""
     named = named_calendar(options.calendar)

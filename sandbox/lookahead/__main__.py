@@ -84,7 +84,7 @@ def _prove_all(
     from sandbox.run.trials import Trials
 
     with Trials(of_a_run(given)) as trials:  # before any code of a strategy runs here
-        seen = {Path(text): _seen_loading(text) for text in config.strategies}
+        seen = {Path(text): _seen_loading(text) for text in config.strategy.strategies}
         run = prepare(config)
         trials.import_as_here()
         for loaded in run.strategies:
@@ -123,7 +123,8 @@ def _prove(
     from sandbox.config import NO_STORE
     from sandbox.run.reads import data_files
 
-    store = [] if run.config.store == NO_STORE else [f"{Path(run.config.store).resolve()}{os.sep}"]
+    folder = run.config.model.store
+    store = [] if folder == NO_STORE else [f"{Path(folder).resolve()}{os.sep}"]
     with ExitStack() as bars:
         try:
             return prove(
@@ -132,7 +133,7 @@ def _prove(
                 source=run.source,
                 sampling=run.sampling,
                 cuts=cuts,
-                data=[*data_files(run.config.data), *store],
+                data=[*data_files(run.config.candles.data), *store],
                 seen=seen,
                 trials=trials,
                 on_step=_bar(bars, f"Comparing {loaded.name}", "runs"),

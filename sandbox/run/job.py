@@ -47,14 +47,14 @@ class Finished:
 def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
     """Trade the strategies, their controls and the benchmark; `bar` shows progress."""
     run = prepare(config)
-    with run_folder(f"{run.name}-{run.config.data}", out) as draft:
+    with run_folder(f"{run.name}-{run.config.candles.data}", out) as draft:
         draft.log(_title(run))
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
             books = _books(run, progress)
-        draft.log(_counted(books[run.config.signal]))
+        draft.log(_counted(books[run.config.strategy.signal]))
         with _timed(draft.log, "backtests"), bar("Trading", "bars") as progress:
             traded = trade(run.plan(), Trading(market=run.market, books=books), progress)
-        told = notes(run, traded) + list(books[run.config.signal].notes)
+        told = notes(run, traded) + list(books[run.config.strategy.signal].notes)
         for note in told:
             draft.log(note)
         draft.write_json("config.json", record(run, traded, told))
@@ -80,14 +80,14 @@ def _books(run: Prepared, progress: Progress) -> dict[str, ForecastBook]:
     book = run.source.book(frames, run.sampling, asofs, progress)
     if not len(book):
         raise WindowError(
-            f"no symbol has {run.config.lookback} bars of history by {run.end:%Y-%m-%d}: "
+            f"no symbol has {run.config.sampling.lookback} bars of history by {run.end:%Y-%m-%d}: "
             "set a smaller --lookback or a later --end"
         )
     controls = {
         name: NaiveSource(name, run.calendar).book(frames, run.sampling, asofs)
         for name in run.controls
     }
-    return {run.config.signal: book} | controls
+    return {run.config.strategy.signal: book} | controls
 
 
 def _counted(book: ForecastBook) -> str:
@@ -95,7 +95,8 @@ def _counted(book: ForecastBook) -> str:
 
 
 def _title(run: Prepared) -> str:
-    told = f"model {run.checkpoint.name}" if run.checkpoint else f"signal {run.config.signal}"
+    signal = run.config.strategy.signal
+    told = f"model {run.checkpoint.name}" if run.checkpoint else f"signal {signal}"
     return (
         f"{run.name} on {run.candles.spec}, {len(run.candles.symbols)} symbols, "
         f"{run.start:%Y-%m-%d} to {run.end:%Y-%m-%d}, {told}"

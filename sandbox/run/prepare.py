@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ import pandas as pd
 
 import kronos
 from feeds import Candles, bar_times
-from sandbox.config import NO_STORE, RunConfig, Sampling
+from sandbox.config import (
+    NO_STORE,
+    ComparisonOptions,
+    RunConfig,
+    Sampling,
+    StrategyOptions,
+    Window,
+)
 from sandbox.errors import ConfigError, WindowError
 from sandbox.forecast.book import SignalSource
 from sandbox.forecast.calendars import NamedCalendar
@@ -64,9 +71,9 @@ class Prepared:
     @property
     def controls(self) -> tuple[str, ...]:
         """The naive signals that each strategy is repeated on, but for those that are swept."""
-        others = tuple(name for name in NAIVE if name != self.config.signal)
+        others = tuple(name for name in NAIVE if name != self.config.strategy.signal)
         single = any(loaded.sweep_of is None for loaded in self.strategies)
-        return others if self.config.controls and single else ()
+        return others if self.config.comparison.controls and single else ()
 
     @property
     def market(self) -> Market:
@@ -80,8 +87,8 @@ class Prepared:
         """All portfolios. The costs-free ones are left out where there is no cost to leave out."""
         costs = self.account.costs
         return planned(
-            self.strategies, self.config.signal, self.controls, self.benchmark,
-            costs_free=self.config.controls and costs != costs.without_costs(),
+            self.strategies, self.config.strategy.signal, self.controls, self.benchmark,
+            costs_free=self.config.comparison.controls and costs != costs.without_costs(),
         )  # fmt: skip
 
     def asofs(self) -> pd.DatetimeIndex:
@@ -94,48 +101,48 @@ class Prepared:
 
 def prepare(config: RunConfig) -> Prepared:
     """Load and check everything a run needs; raises the error a user should read."""
-    strategies = _strategies(config)
-    whole, calendar = load_data(config)
-    start, end = _window(whole, config)
+    strategies = _strategies(config.strategy)
+    whole, calendar = load_data(config.candles)
+    start, end = _traded(whole, config.window)
     candles = whole.between(None, end)
-    costs_name = config.costs or candles.costs
-    costs = cost_model(costs_name, **config.cost_overrides())
-    checkpoint = load_checkpoint(config) if config.signal == "kronos" else None
+    costs_name = config.account.costs or candles.costs
+    costs = cost_model(costs_name, **asdict(config.cost_overrides))
+    checkpoint = _checkpoint(config)
     return Prepared(
         config=config,
         strategies=strategies,
-        benchmark=_benchmark(config, candles),
+        benchmark=_benchmark(config.comparison, candles),
         candles=candles,
         whole=whole.pick(candles.symbols),
         start=start,
         end=end,
-        account=Account(cash=config.cash, costs=costs),
+        account=Account(cash=config.account.cash, costs=costs),
         costs_name=costs_name,
-        sampling=Sampling.of(config),
+        sampling=config.sampling,
         source=_source(config, checkpoint, calendar),
-        analyzers=asked_analyzers(config.analyzers),
+        analyzers=asked_analyzers(config.comparison.analyzers),
         calendar=calendar,
         checkpoint=checkpoint,
     )
 
 
-def _strategies(config: RunConfig) -> tuple[Loaded, ...]:
-    if not config.strategies:
+def _strategies(options: StrategyOptions) -> tuple[Loaded, ...]:
+    if not options.strategies:
         raise ConfigError("no strategy file: name one, such as strategies/topk.py")
     classes: dict[str, type[Strategy]] = {}
     paths: dict[str, Path] = {}
-    for text in config.strategies:
+    for text in options.strategies:
         cls = load_strategy(text)
         stem = safe_name(Path(text).stem)
         name = _free(stem if stem != BENCHMARK else cls.__name__, classes)
         classes[name], paths[name] = cls, Path(text)
-    preset = _declared_preset(config, classes)
+    preset = _declared_preset(options.preset, classes)
     return tuple(
         Loaded(
             name=one.name, path=paths[one.strategy], cls=classes[one.strategy], params=one.params,
             sweep_of=one.strategy if one.swept else None,
         )
-        for one in combinations(classes, config.params, config.sweep, preset)
+        for one in combinations(classes, options.params, options.sweep, preset)
     )  # fmt: skip
 
 
@@ -147,50 +154,57 @@ def _free(name: str, taken: Mapping[str, object]) -> str:
     return free
 
 
-def _declared_preset(config: RunConfig, classes: Mapping[str, Any]) -> dict[str, Any]:
+def _declared_preset(preset: str | None, classes: Mapping[str, Any]) -> dict[str, Any]:
     """The preset's parameters that some strategy of the run has."""
     known = {name for cls in classes.values() for name in cls.params._getkeys()}
-    return {name: value for name, value in preset_params(config.preset).items() if name in known}
+    return {name: value for name, value in preset_params(preset).items() if name in known}
 
 
-def _benchmark(config: RunConfig, candles: Candles) -> Loaded | None:
-    if not config.with_benchmark:
+def _benchmark(options: ComparisonOptions, candles: Candles) -> Loaded | None:
+    if not options.with_benchmark:
         return None
-    if config.benchmark:
-        _ = candles[config.benchmark]  # raises the error that names the nearest symbol
+    if options.benchmark:
+        _ = candles[options.benchmark]  # raises the error that names the nearest symbol
     cls = load_strategy(BENCHMARK_FILE)
-    given = {"symbol": config.benchmark} if config.benchmark else {}
+    given = {"symbol": options.benchmark} if options.benchmark else {}
     params = params_for({BENCHMARK: cls}, given)[BENCHMARK]
     return Loaded(name=BENCHMARK, path=BENCHMARK_FILE, cls=cls, params=params)
 
 
-def _window(candles: Candles, config: RunConfig) -> tuple[pd.Timestamp, pd.Timestamp]:
+def _traded(candles: Candles, window: Window) -> tuple[pd.Timestamp, pd.Timestamp]:
     """The first and last bar time that the run trades."""
     times = bar_times(candles.frames)
-    first, last = pd.Timestamp(config.start, tz="UTC"), pd.Timestamp(config.end, tz="UTC")
+    first, last = pd.Timestamp(window.start, tz="UTC"), pd.Timestamp(window.end, tz="UTC")
     inside = times[(times >= first) & (times < last + pd.Timedelta(days=1))]
     if len(inside) == 1:
         raise WindowError(
-            f"one bar time from {config.start} to {config.end}: two are needed, one to decide at "
+            f"one bar time from {window.start} to {window.end}: two are needed, one to decide at "
             "and the next to trade at; set --start and --end further apart"
         )
     if inside.empty:
         raise WindowError(
-            f"no candles to trade from {config.start} to {config.end}: {candles.spec} has "
+            f"no candles to trade from {window.start} to {window.end}: {candles.spec} has "
             f"{times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}, set --start and --end"
         )
     return inside[0], inside[-1]
+
+
+def _checkpoint(config: RunConfig) -> kronos.Checkpoint | None:
+    if config.strategy.signal != "kronos":
+        return None
+    return load_checkpoint(config.model.model, config.sampling.lookback)
 
 
 def _source(
     config: RunConfig, checkpoint: kronos.Checkpoint | None, calendar: NamedCalendar | None
 ) -> SignalSource:
     if checkpoint is None:
-        return NaiveSource(config.signal, calendar)
+        return NaiveSource(config.strategy.signal, calendar)
+    model = config.model
     return KronosSource(
         checkpoint,
-        device=config.device,
-        dtype=config.dtype,
-        store=None if config.store == NO_STORE else ForecastStore(Path(config.store)),
+        device=model.device,
+        dtype=model.dtype,
+        store=None if model.store == NO_STORE else ForecastStore(Path(model.store)),
         calendar=calendar,
     )

@@ -31,7 +31,7 @@ def record(
     return {
         "name": run.name,
         "portfolios": [_portfolio(portfolio) for portfolio, _ in traded],
-        "config": run.config.model_dump(mode="json"),
+        "config": run.config.flat(),
         "costs": {"preset": run.costs_name, **asdict(run.account.costs)},
         "window": {"first_bar": run.start.isoformat(), "last_bar": run.end.isoformat()},
         "data": {

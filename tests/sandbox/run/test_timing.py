@@ -141,7 +141,7 @@ def test_a_run_whose_candles_name_a_calendar_that_does_not_fit_says_so(files, mo
 
 def test_lookahead_takes_the_declaration():
     args = lookahead_cli._parser().parse_args([BENCHMARK, "--stamps", "close"])
-    assert config_of(args).stamps == "close"
+    assert config_of(args).candles.stamps == "close"
 
 
 @pytest.mark.usefixtures("fake_model")
