@@ -18,7 +18,8 @@ import pandas as pd
 
 from sandbox import Strategy
 from sandbox.trading.broker import Account
-from sandbox.trading.engine import Backtest, run_backtest
+from sandbox.trading.engine import Backtest, Setup, run_backtest
+from sandbox.trading.source import FrameSource
 
 STEPS_PER_HOUR = 12
 HOUR_SIGMA = 0.01  # of the log price
@@ -119,9 +120,13 @@ def books_of(
             np.unique(np.concatenate([f.index for f in frames.values()])), tz="UTC"
         )
         strategy.draws = np.random.default_rng([seed, params.get("mix", 0)])
+        source = FrameSource(frames, times[0], times[-1], opens=opens if exact else None)
         yield run_backtest(
-            frames, strategy, name="driftless", start=times[0], end=times[-1],
-            account=Account(cash=CASH), opens=opens if exact else None, params=params,
+            source,
+            Setup(
+                name="driftless", strategy=strategy, account=Account(cash=CASH), start=times[0],
+                params=params,
+            ),
         )  # fmt: skip
 
 

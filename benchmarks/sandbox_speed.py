@@ -39,7 +39,8 @@ from sandbox import Strategy
 from sandbox.interrupts import tidied
 from sandbox.trading.broker import Account
 from sandbox.trading.costs import cost_model
-from sandbox.trading.engine import Backtest, run_backtest
+from sandbox.trading.engine import Backtest, Setup, run_backtest
+from sandbox.trading.source import FrameSource
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
@@ -112,9 +113,8 @@ def submit(strategy: bt.Strategy, orders: Mapping[int, list[tuple[str, float]]])
 def ours(frames: Frames, strategy: type[Strategy]) -> Backtest:
     times = next(iter(frames.values())).index
     account = Account(cash=1e6, costs=cost_model("us"))
-    return run_backtest(
-        frames, strategy, name="ours", start=times[0], end=times[-1], account=account
-    )
+    setup = Setup(name="ours", strategy=strategy, account=account, start=times[0])
+    return run_backtest(FrameSource(frames, times[0], times[-1]), setup)
 
 
 class Rows(bt.feed.DataBase):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 SandboxError
 ├── ConfigError       an option is out of range, or two options contradict each other
 ├── StrategyError     the strategy file cannot be loaded, or asked for something impossible
+├── SourceError       bars do not come as bars have to: out of order, or of an unknown symbol
 ├── WindowError       there are no candles, or too few, between the dates asked for
 ├── RunFolderError    the run folder cannot be written or read
 ├── StoreError        the forecast store cannot be written or read
@@ -25,6 +26,10 @@ class ConfigError(SandboxError):
 
 class StrategyError(SandboxError):
     """The strategy file cannot be loaded, or asked for something impossible."""
+
+
+class SourceError(SandboxError):
+    """Bars do not come as bars have to: out of order, or of a symbol that nobody announced."""
 
 
 class WindowError(SandboxError):

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from feeds import bar_times
 from sandbox.forecast.timetable import CACHE
 from sandbox.trading.broker import Account
-from sandbox.trading.engine import Backtest, run_backtest
+from sandbox.trading.engine import Backtest, Setup, run_backtest
+from sandbox.trading.source import FrameSource
 
 FREE = Account(cash=10_000.0)
 
@@ -58,11 +60,12 @@ def make_run(
     frames: Mapping[str, pd.DataFrame], strategy: Any, account: Account = FREE, **more: Any
 ) -> Backtest:
     """A backtest over all the bars, with defaults for what a test does not care about."""
-    times = pd.DatetimeIndex(
-        np.unique(np.concatenate([f.index for f in frames.values()])), tz="UTC"
-    )
-    options: dict[str, Any] = {"name": "test", "start": times[0], "end": times[-1]} | more
-    return run_backtest(frames, strategy, account=account, **options)
+    times = bar_times(frames)
+    start, end = more.pop("start", times[0]), more.pop("end", times[-1])
+    window = {name: more.pop(name) for name in ("opens", "warmup_bars") if name in more}
+    hooks = {name: more.pop(name) for name in ("before_bar", "on_bar") if name in more}
+    setup = Setup(strategy=strategy, account=account, start=start, **{"name": "test"} | more)
+    return run_backtest(FrameSource(frames, start, end, **window), setup, **hooks)
 
 
 class FakePredictor:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,9 @@ class NaiveSource:
         windows = Windows.of(frames, sampling, asofs, self._calendar)
         if progress:
             progress(len(windows), len(windows))
-        return ForecastBook(windows, _Paths(self.name, windows, sampling), computed=len(windows))
+        paths = _Paths(self.name, windows, sampling)
+        paths.expect_room()
+        return ForecastBook(windows, paths, computed=len(windows))
 
 
 class _Paths:
@@ -109,10 +112,25 @@ class _Paths:
         # a bar asks for all symbols one after the other, so a block of each has to fit
         least = 2 * len(set(windows.symbols))
         self._most_blocks = max(least, CACHE_BYTES // block_bytes)
-        kept = min(len(windows), self._most_blocks * WINDOWS_PER_BLOCK)
+
+    def expect_room(self) -> None:
+        """Raises MemoryShortError where the blocks that are kept do not fit."""
+        sampling = self._sampling
+        kept = min(len(self._windows), self._most_blocks * WINDOWS_PER_BLOCK)
         expect_room(kept, 4 * sampling.samples * sampling.horizon, sampling.shape_in_words)
 
     def __call__(self, nth: int) -> Array:
+        return self._path(nth)()
+
+    def only(self, rows: Array, *, likely: bool) -> Callable[[int], Array]:
+        if not likely:
+            alone = self._windows.alone(rows, self._windows.lookback)
+            return _Paths(self._name, alone, self._sampling)
+        paths = [self._path(row) for row in rows.tolist()]
+        return lambda nth: paths[nth]()
+
+    def _path(self, nth: int) -> Callable[[], Array]:
+        """What makes the paths of a window, and knows of no other."""
         block, row = divmod(nth, WINDOWS_PER_BLOCK)
         if block not in self._blocks:
             self._blocks[block] = self._computed(block)
@@ -121,7 +139,7 @@ class _Paths:
         self._blocks.move_to_end(block)
         closes, volumes = self._blocks[block]
         close_now = self._windows.values[self._windows.ends[nth], CLOSE]
-        return _candles(closes[row], float(close_now), float(volumes[row]))
+        return partial(_candles, closes[row].copy(), float(close_now), float(volumes[row]))
 
     def _computed(self, block: int) -> tuple[Array, Array]:
         """Closes `[n, S, P]` and mean volumes `[n]` of a block."""

@@ -17,7 +17,7 @@ from kronos import Checkpoint, Forecast
 from sandbox.config import Sampling
 from sandbox.errors import WindowError
 from sandbox.forecast.backend import Backend, LocalBackend, Predictor, Tell, sample_windows
-from sandbox.forecast.book import ForecastBook
+from sandbox.forecast.book import ForecastBook, KeptPaths
 from sandbox.forecast.windows import Array, Calendar, Windows
 from sandbox.progress import Progress
 from sandbox.store.parts import Rows
@@ -64,7 +64,7 @@ class KronosSource:
         paths = np.empty(shape, dtype=np.float32)
         if self._store is None:
             self._compute(windows, np.arange(len(windows)), sampling, paths, progress, None)
-            return ForecastBook(windows, paths.__getitem__, computed=len(windows))
+            return ForecastBook(windows, KeptPaths(paths), computed=len(windows))
         kept = self._store.open(self._settings(sampling))
         keys = list(windows.digests(kept.id))
         known, notes = kept.read(keys, paths)
@@ -74,7 +74,7 @@ class KronosSource:
         self._compute(windows, missing, sampling, paths, progress, (kept, keys))
         reused = len(windows) - len(missing)
         return ForecastBook(
-            windows, paths.__getitem__, computed=len(missing), reused=reused, notes=notes
+            windows, KeptPaths(paths), computed=len(missing), reused=reused, notes=notes
         )
 
     def _compute(

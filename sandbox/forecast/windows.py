@@ -84,6 +84,18 @@ class Windows:
         symbols = [self.symbols[row] for row in rows]
         return replace(self, symbols=symbols, ends=self.ends[rows], future_ns=self.future_ns[rows])
 
+    def alone(self, rows: Array, bars: int) -> Windows:
+        """The last `bars` bars of a few of them, on a table that holds no bar besides."""
+        stretches = _stretches(self.ends[rows], bars).ravel()
+        return Windows(
+            values=self.values[stretches],
+            times_ns=self.times_ns[stretches],
+            symbols=[self.symbols[row] for row in rows],
+            ends=np.arange(1, len(rows) + 1) * bars - 1,
+            future_ns=self.future_ns[rows],
+            lookback=bars,
+        )
+
     def candles(self) -> Array:
         """`[W, L, 6]`."""
         candles: Array = self.values[_stretches(self.ends, self.lookback)]

@@ -53,7 +53,7 @@ from sandbox.progress import Progress
 from sandbox.run.portfolios import Loaded, Market
 from sandbox.run.reads import Touch, judged
 from sandbox.run.trials import Trials
-from sandbox.trading.engine import WARMUP_BARS, opens_by_spacing
+from sandbox.trading.source import WARMUP_BARS, opens_by_spacing
 
 if TYPE_CHECKING:
     from sandbox.config import Sampling

@@ -10,7 +10,7 @@ import multiprocessing
 import pickle
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,14 +23,15 @@ from kronos import Forecast
 from sandbox.config import Param
 from sandbox.cores import over_cores
 from sandbox.errors import SandboxError, StrategyError
-from sandbox.forecast.book import ForecastBook
+from sandbox.forecast.book import BarForecasts, ForecastBook
 from sandbox.memory import is_shortage, ran_out
 from sandbox.progress import Progress
 from sandbox.run.reads import Touch, watched
 from sandbox.trading.analyzers import AskedAnalyzer
 from sandbox.trading.broker import Account
-from sandbox.trading.engine import WARMUP_BARS, Backtest, run_backtest
+from sandbox.trading.engine import Backtest, Setup, run_backtest
 from sandbox.trading.feed import CandleFeed
+from sandbox.trading.source import WARMUP_BARS, FrameSource
 from sandbox.trading.strategy import Strategy
 from sandbox.trading.strategy_file import load_strategy
 
@@ -78,6 +79,12 @@ class Market:
     opens: Mapping[str, NDArray[np.int64]] | None = None  # as `feeds.Candles.opens`
     warmup_bars: int = WARMUP_BARS
     analyzers: Sequence[AskedAnalyzer] = ()
+
+    def source(self) -> FrameSource:
+        """Its bars, one bar time after the other."""
+        return FrameSource(
+            self.frames, self.start, self.end, opens=self.opens, warmup_bars=self.warmup_bars
+        )
 
 
 def planned(
@@ -143,20 +150,34 @@ class Stopped(NamedTuple):
         return self
 
 
-class BookSignal:
-    """A run's forecasts as a strategy asks for them: by data feed, as of the bar that closes now.
+class CurrentForecasts:
+    """The forecasts that a strategy can ask for: those as of the bar that closes now.
 
-    It counts how often it was asked.
+    `show` is called before each bar time, so that none of a later one is on what a strategy is
+    handed. It counts how often it was asked.
     """
 
-    def __init__(self, book: ForecastBook) -> None:
-        self._book = book
+    def __init__(self) -> None:
         self.times_asked = 0
+        self._shown: BarForecasts | None = None
+
+    def show(self, forecasts: BarForecasts | None) -> None:
+        self._shown = forecasts
 
     def forecast(self, data: CandleFeed) -> Forecast | None:
         self.times_asked += 1
-        asof = data.asof if data.has_bar else None
-        return None if asof is None else self._book.at(data.symbol, asof)
+        if self._shown is None or not data.has_bar:
+            return None
+        return self._shown.of(data.symbol)
+
+
+def shown_from(book: ForecastBook, signal: CurrentForecasts) -> Callable[[int], None]:
+    """What shows the book's forecasts of each bar time, in ns since 1970, to a strategy."""
+
+    def show(time_ns: int) -> None:
+        signal.show(book.as_of(time_ns, likely=signal.times_asked > 0))
+
+    return show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +190,7 @@ class Trading:
     def backtest(self, portfolio: Portfolio, progress: Progress) -> Traded:
         """What the portfolio did; an error says in `stopped` how far it came."""
         market, loaded = self.market, portfolio.loaded
-        asked = BookSignal(self.books[portfolio.signal]) if portfolio.signal else None
+        signal = CurrentForecasts() if portfolio.signal else None
         bars_done = 0
         try:
             with watched() as reads:
@@ -183,19 +204,30 @@ class Trading:
                     progress(done, bars)
 
                 backtest = run_backtest(
-                    market.frames, cls, name=portfolio.name, start=market.start, end=market.end,
-                    account=portfolio.account(market.account), opens=market.opens, signal=asked,
-                    params=loaded.params, warmup_bars=market.warmup_bars, on_bar=on_bar,
-                    analyzers=market.analyzers,
+                    market.source(),
+                    Setup(
+                        name=portfolio.name, strategy=cls, start=market.start,
+                        account=portfolio.account(market.account), params=loaded.params,
+                        signal=signal, analyzers=market.analyzers,
+                    ),
+                    before_bar=self._shown(portfolio, signal),
+                    on_bar=on_bar,
                 )  # fmt: skip
         except (Exception, SystemExit, GeneratorExit) as error:
             own = error if isinstance(error, SandboxError) else None
             shown = own or StrategyError(_told(portfolio, error))
-            asked_for = asked.times_asked if asked else 0
+            asked_for = signal.times_asked if signal else 0
             stopped = Stopped(bars_done, asked_for, error, tuple(reads.touches)).portable()
             shown.stopped = stopped
             raise shown from (None if own else error)
-        return Traded(backtest, asked.times_asked if asked else 0, tuple(reads.touches))
+        return Traded(backtest, signal.times_asked if signal else 0, tuple(reads.touches))
+
+    def _shown(
+        self, portfolio: Portfolio, signal: CurrentForecasts | None
+    ) -> Callable[[int], None] | None:
+        if portfolio.signal is None or signal is None:
+            return None
+        return shown_from(self.books[portfolio.signal], signal)
 
 
 def trade(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from feeds import CLOSE, COLUMNS, times_ns
+from feeds import CLOSE, times_ns, values_of
 from sandbox.errors import StrategyError
 from sandbox.trading.audit_fills import (
     ROUNDING,
@@ -37,6 +37,7 @@ from sandbox.trading.audit_fills import (
 
 if TYPE_CHECKING:
     from sandbox.trading.broker import Account
+    from sandbox.trading.source import FrameSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,25 +55,12 @@ class Books:
 class Audit:
     """Remembers, before a strategy is started, what its books have to follow from."""
 
-    def __init__(
-        self,
-        name: str,
-        traded: Mapping[str, pd.DataFrame],
-        *,
-        frames: Mapping[str, pd.DataFrame],
-        start: pd.Timestamp,
-        account: Account,
-        opens: Mapping[str, Ints] | None = None,
-    ) -> None:
-        """`traded` is what the engine hands out of `frames`, which `opens` is aligned with."""
+    def __init__(self, name: str, source: FrameSource, account: Account) -> None:
         self._name = name
-        self._start_ns = start.value
+        self._start_ns = source.start.value
         self._cash = float(account.cash)
         self._costs = replace(account.costs)  # a copy: the broker's is in a strategy's reach
-        self._bars = {
-            symbol: _bars(frame, frames[symbol], None if opens is None else opens.get(symbol))
-            for symbol, frame in traded.items()
-        }
+        self._bars = {symbol: _bars(source, symbol) for symbol in source.symbols}
         self._checksum = self._checksum_now()
 
     def check(self, books: Books) -> None:
@@ -135,15 +123,14 @@ class Audit:
         yield from _weight_complaints(books.weights, times, held, cash + stocks)
 
 
-def _bars(traded: pd.DataFrame, whole: pd.DataFrame, opens: Ints | None) -> Bars:
-    times = times_ns(traded)
-    if opens is not None:
-        first = int(np.searchsorted(times_ns(whole), times[0]))
-        opens = np.array(opens[first : first + len(times)])
-    ordered = traded if list(traded.columns) == list(COLUMNS) else traded[list(COLUMNS)]
-    values = ordered.to_numpy(dtype=np.float64)
-    ends = max(int(times[-1]), int(whole.index.as_unit("ns").asi8[-1]))  # type: ignore[attr-defined]
-    return Bars(times=times, opens=opens, values=values, ends=ends)
+def _bars(source: FrameSource, symbol: str) -> Bars:
+    handed_out, whole = source.handed_out[symbol], source.frames[symbol]
+    return Bars(
+        times=times_ns(handed_out),
+        opens=np.array(source.opens[symbol]),
+        values=values_of(handed_out),
+        ends=int(times_ns(whole)[-1]),
+    )
 
 
 def _fills(trades: pd.DataFrame, start_cash: float) -> Fills:

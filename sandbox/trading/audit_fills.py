@@ -25,7 +25,7 @@ class Bars:
     """One symbol's candles as a run saw them."""
 
     times: Ints  # closes, ns
-    opens: Ints | None  # openings, ns; None: not known
+    opens: Ints  # openings, ns
     values: Floats  # [n, 6] in schema order
     ends: int  # ns; when the symbol's data end, maybe after the run
 
@@ -149,9 +149,7 @@ class SymbolFills:
     def _order_complaints(self, orders: Orders) -> Iterator[str]:
         """No more is filled than had been ordered before the bar, at another price than its open
         no more than had been ordered at a price."""
-        known_until = (
-            self._fills.times - 1 if self._bars.opens is None else self._bars.opens[self._rows]
-        )
+        known_until = self._bars.opens[self._rows]
         opens = self._bars.values[self._rows, OPEN]
         at_open = _close(self._fills.references, opens)
         for side, of_side in (("buy", self._bought), ("sell", ~self._bought)):

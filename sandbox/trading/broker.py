@@ -19,8 +19,8 @@ import backtrader as bt
 
 from sandbox.errors import StrategyError
 from sandbox.trading.clock import Clock
-from sandbox.trading.costs import BPS, CostModel, Liquidity, Terms
-from sandbox.trading.execution import ROUNDING, ExecutingBroker, same
+from sandbox.trading.costs import BPS, ROUNDING, CostModel, Liquidity, Terms
+from sandbox.trading.execution import ExecutingBroker, same
 from sandbox.trading.feed import CandleFeed
 from sandbox.trading.ledger import Decision, Holding, Ledger
 from sandbox.trading.orders import check_begun, check_order, kind_of

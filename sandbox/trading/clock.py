@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import numpy as np
 import pandas as pd
 
 from feeds.bars import NS_PER_DAY
+from sandbox.errors import SourceError
 
 UNIX_EPOCH_DAY = 719_163  # 1970-01-01 in Backtrader's count of days
 NEVER = -(2**63)  # ns; before any bar
 
 
 class Clock:
-    """The close times of all bars of a run, oldest first, and which of them is now."""
+    """The current bar time and the one before it. It knows of none to come."""
 
-    def __init__(self, times_ns: Iterable[np.ndarray]) -> None:
-        self._times_ns: list[int] = np.unique(np.concatenate(list(times_ns))).tolist()
-        self._at = -1
+    def __init__(self) -> None:
         self.now_ns: int | None = None  # nanoseconds since 1970; None before the first bar
+        self.before_ns = NEVER  # the bar time before this one, whichever symbol's
 
-    def tick(self) -> bool:
-        """Go on to the next bar time; False after the last."""
-        if self._at + 1 >= len(self._times_ns):
-            return False
-        self._at += 1
-        self.now_ns = self._times_ns[self._at]
-        return True
-
-    def bars_from(self, start: pd.Timestamp) -> int:
-        return sum(time_ns >= start.value for time_ns in self._times_ns)
+    def advance(self, time_ns: int) -> None:
+        """Go on to the next bar time; raises SourceError where it is not later than this one."""
+        if self.now_ns is not None:
+            if time_ns <= self.now_ns:
+                raise SourceError(
+                    f"bar time {_utc(time_ns)} after {_utc(self.now_ns)}: a source hands out bar "
+                    "times once each, oldest first"
+                )
+            self.before_ns = self.now_ns
+        self.now_ns = time_ns
 
     @property
     def days(self) -> float:
@@ -39,18 +36,15 @@ class Clock:
 
     @property
     def now(self) -> pd.Timestamp:
-        return pd.Timestamp(self._times_ns[self._at], tz="UTC")
+        """The current bar time; raises SourceError before the first."""
+        if self.now_ns is None:
+            raise SourceError("no bar has closed yet, so there is no time")
+        return _utc(self.now_ns)
 
     def at_or_after(self, start: pd.Timestamp) -> bool:
         """Whether the current bar closes then or later."""
         return self.now_ns is not None and self.now_ns >= start.value
 
-    @property
-    def before_ns(self) -> int:
-        """The close time of the bar before this one, whichever symbol's; `NEVER` if none was."""
-        return self._times_ns[self._at - 1] if self._at > 0 else NEVER
 
-    @property
-    def before(self) -> pd.Timestamp | None:
-        """The close time of the bar before this one, whichever symbol it belongs to."""
-        return pd.Timestamp(self._times_ns[self._at - 1], tz="UTC") if self._at > 0 else None
+def _utc(time_ns: int) -> pd.Timestamp:
+    return pd.Timestamp(time_ns, tz="UTC")

@@ -19,6 +19,7 @@ from sandbox.errors import ConfigError
 from sandbox.words import nearest
 
 BPS = 1e-4
+ROUNDING = 1e-9  # shares of a price, a size or the cash that are nothing but rounding
 LIQUIDITY_BARS = 20  # bars that volatility and mean volume are taken over
 
 
@@ -126,6 +127,21 @@ class CostModel:
             else:
                 too_many = middle
         return enough * self.lot_size
+
+    def is_locked(self, price: float, close_before: float, *, buying: bool) -> bool:
+        """Whether a price is at the exchange's limit for the day, against who wants to trade."""
+        if self.price_limit_pct is None:
+            return False
+        change_pct = 100 * (price / close_before - 1)
+        against = change_pct if buying else -change_pct
+        return against >= self.price_limit_pct * (1 - ROUNDING)
+
+    def within_volume(self, wanted: float, volume: float, filled: float) -> float:
+        """What a bar's volume leaves of a size, in whole lots, where some is filled already."""
+        if self.volume_cap_pct is None:
+            return wanted
+        room = volume * self.volume_cap_pct / 100 - filled
+        return wanted if wanted <= room else min(wanted, self.whole_lots(max(room, 0.0)))
 
     def lot_cost(self, price: float) -> float:
         """What one lot costs to buy at a price, with slippage and fees; impact is left out."""

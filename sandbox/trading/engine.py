@@ -1,34 +1,51 @@
-"""One strategy over one set of candles: decide at a close, fill at the next open, keep the books.
+"""One strategy over bars as they close: decide at a close, fill at the next open, keep the books.
 
-The books are the run folder's tables. A fill's time is the close of the bar in whose open it was
-filled.
+`Engine` is handed one bar time after the other and knows of none to come; `run_backtest` hands it
+those of frames. The books are the run folder's tables. A fill's time is the close of the bar in
+whose open it was filled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import backtrader as bt
-import numpy as np
 import pandas as pd
 
-from feeds import opening_times, times_ns
-from feeds.bars import NS_PER_DAY
-from sandbox.errors import StrategyError, WindowError
+from sandbox.errors import SourceError, StrategyError
 from sandbox.trading.analyzers import AskedAnalyzer, analyses_of
 from sandbox.trading.audit import Audit, Books
 from sandbox.trading.broker import Account, CostedBroker
 from sandbox.trading.clock import Clock
 from sandbox.trading.feed import NO_RESAMPLING, CandleFeed
-from sandbox.trading.ledger import Ledger, TooDear
+from sandbox.trading.ledger import Close, Decision, Fill, Ledger, TooDear
 from sandbox.trading.originals import Originals
+from sandbox.trading.source import Candle, FrameSource
 from sandbox.trading.strategy import Desk, Signal, Strategy
 from sandbox.trading.timers import check_timer, idle_timers
 
-FEW_BARS = 8
-WARMUP_BARS = 260  # bars of each symbol before the start, for a strategy's own indicators
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What trades, with what, and from when on."""
+
+    name: str  # of the portfolio, in tables and messages
+    strategy: type[Strategy]
+    account: Account
+    start: pd.Timestamp  # no decision before this; the bars until then are for indicators
+    params: Mapping[str, Any] = field(default_factory=dict)
+    signal: Signal | None = None
+    analyzers: Sequence[AskedAnalyzer] = ()
+
+
+class Step(NamedTuple):
+    """What happened at one bar time."""
+
+    fills: tuple[Fill, ...]  # in the bars that closed
+    decisions: tuple[Decision, ...]  # at their close, in the order they were given
+    close: Close | None  # what the portfolio is worth then; None before the start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +65,190 @@ class Backtest:
     analyses: Mapping[str, Any]  # what each of Backtrader's analyzers found, as plain JSON values
 
 
-class _Cerebro(bt.Cerebro):  # type: ignore[misc]
-    """Backtrader's, with a loop of its own: no feed is asked for a bar before it has closed."""
+class Engine:
+    """A strategy, its feeds and its broker, moved on by `step` from one bar time to the next."""
 
-    clock: Clock
+    def __init__(
+        self, setup: Setup, symbols: Sequence[str], overlapping: Collection[str] = ()
+    ) -> None:
+        """`symbols` are all that may ever have a bar; of those that are `overlapping` bars are open
+        while other symbols' close. The strategy is made here, before any bar."""
+        self._setup = setup
+        self._clock = Clock()
+        self._ledger = Ledger(setup.name, setup.account.cash)
+        self._feeds = {
+            symbol: CandleFeed.of(self._clock, overlaps=symbol in overlapping) for symbol in symbols
+        }
+        self._broker = CostedBroker.of(
+            setup.account, self._clock, self._ledger, self._feeds.values()
+        )
+        self._cerebro = self._set_up()
+        self._ended: set[str] = set()
+        self._bars_decided = 0
+        self._fills_told = self._decisions_told = 0
+
+    def step(self, time_ns: int, bars: Mapping[str, Candle], ended: Collection[str] = ()) -> Step:
+        """Bars close: orders of before are filled in them, the strategy decides, books are kept.
+
+        time_ns: when the bars close, in ns since 1970, later than every bar time before. bars: by
+        symbol. ended: symbols of which no bar will come; what is held of them is sold. After a
+        strategy's `runstop()` it decides no more; its orders and positions go on.
+        Raises SourceError for bars that cannot be, and whatever the strategy raises.
+        """
+        self._check(bars, ended)
+        self._clock.advance(time_ns)
+        for symbol in ended:
+            self._feeds[symbol].ended = True
+            self._ended.add(symbol)
+        for symbol, candle in bars.items():
+            self._feeds[symbol].deliver(candle)
+        self._cerebro.take_bars()
+        begun = self._clock.at_or_after(self._setup.start)
+        if not self._cerebro.has_stopped:
+            self._cerebro.decide(begun=begun)
+            self._bars_decided += begun
+        return self._told(self._closed(time_ns) if begun else None)
+
+    def finish(self) -> Backtest:
+        """End the run: the strategy's `stop` is called, and its books are handed out."""
+        self._cerebro.end()
+        strategy = self._cerebro.strategy
+        _ORIGINALS.check(
+            self._setup.name, self._broker, self._ledger, self._clock, *self._feeds.values()
+        )
+        return Backtest(
+            name=self._setup.name,
+            equity=self._ledger.equity(),
+            trades=self._ledger.trades(),
+            weights=self._ledger.weights(),
+            decisions=self._ledger.decided(),
+            refused=self._broker.refused,
+            bars_needed=max(strategy._minperiods),
+            bars_decided=self._bars_decided,
+            too_dear=self._ledger.too_dear,
+            idle_timers=idle_timers(self._cerebro._timers),
+            analyses=analyses_of(strategy),
+        )
+
+    @property
+    def cash(self) -> float:
+        """What the account has, in quote currency."""
+        return float(self._broker.cash)
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """What the account holds, by symbol."""
+        positions = self._broker.positions
+        return {data.symbol: position.size for data, position in positions.items()}
+
+    def _set_up(self) -> _Cerebro:
+        setup = self._setup
+        cerebro = _Cerebro(stdstats=False, preload=False, runonce=False)
+        cerebro.broker = self._broker
+        cerebro.desk = Desk(
+            clock=self._clock, signal=setup.signal, start=setup.start,
+            lot_size=setup.account.costs.lot_size,
+        )  # fmt: skip
+        for symbol, feed in self._feeds.items():
+            cerebro.adddata(feed, name=symbol)
+        cerebro.addstrategy(setup.strategy, **setup.params)
+        for asked in setup.analyzers:
+            cerebro.addanalyzer(asked.cls, _name=asked.label, **asked.params)
+        if not cerebro.run():
+            raise StrategyError(f"{setup.name} skipped its own run (StrategySkipError in __init__)")
+        return cerebro
+
+    def _check(self, bars: Mapping[str, Candle], ended: Collection[str]) -> None:
+        """Raises SourceError for what no source may hand out."""
+        for symbol in (*bars, *ended):
+            if symbol not in self._feeds:
+                raise SourceError(
+                    f"{symbol} is no symbol of this run: it has {', '.join(self._feeds)}"
+                )
+        for symbol in bars:
+            if symbol in self._ended:
+                raise SourceError(f"{symbol} has a bar after it was said to have ended")
+
+    def _closed(self, time_ns: int) -> Close:
+        broker = self._broker
+        return self._ledger.add_close(time_ns, broker.cash, broker.getvalue(), broker.holdings())
+
+    def _told(self, close: Close | None) -> Step:
+        """What the books have that no step has handed out yet."""
+        fills, decisions = self._ledger.fills, self._ledger.decisions
+        step = Step(
+            tuple(fills[self._fills_told :]), tuple(decisions[self._decisions_told :]), close
+        )
+        self._fills_told, self._decisions_told = len(fills), len(decisions)
+        return step
+
+
+def run_backtest(
+    source: FrameSource,
+    setup: Setup,
+    *,
+    before_bar: Callable[[int], None] | None = None,
+    on_bar: Callable[[int, int], None] | None = None,
+) -> Backtest:
+    """Trade all bars of a source, and check the books against them.
+
+    `before_bar` is called with each bar time, in ns since 1970, before its bars are delivered;
+    `on_bar` after each bar time from the start on, with how many are done, of how many.
+    """
+    audit = Audit(setup.name, source, setup.account)
+    engine = Engine(setup, source.symbols, source.overlapping)
+    bars, done = source.bars_traded, 0
+    for time_ns, candles, ended in source:
+        if before_bar is not None:
+            before_bar(time_ns)
+        step = engine.step(time_ns, candles, ended)
+        if step.close is not None:
+            done += 1
+            if on_bar is not None:
+                on_bar(done, bars)
+    backtest = engine.finish()
+    audit.check(
+        Books(
+            equity=backtest.equity,
+            trades=backtest.trades,
+            weights=backtest.weights,
+            decisions=backtest.decisions,
+            cash=engine.cash,
+            sizes=engine.sizes,
+        )
+    )
+    return backtest
+
+
+class _Cerebro(bt.Cerebro):  # type: ignore[misc]
+    """Backtrader's, without its loop: `run` sets everything up, the engine moves it on."""
+
     desk: Desk
-    close_bar: Callable[[], None]
-    bars_decided = 0  # from the start on
+    has_ended = False
+
+    @property
+    def strategy(self) -> Strategy:
+        strategy: Strategy = self.runningstrats[0]
+        return strategy
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the strategy has called `runstop()`."""
+        return bool(self._event_stop)
+
+    def take_bars(self) -> None:
+        """Let the broker fill what can be filled, and tell the strategy of it."""
+        self._brokernotify()
+
+    def decide(self, *, begun: bool) -> None:
+        """Let the strategy see the bars; before the start its indicators alone do."""
+        if begun:
+            self._check_timers(self.runningstrats, self.desk.clock.days)
+        self.strategy._next()
+
+    def end(self) -> None:
+        self.has_ended = True
+        self.strategy._stop()
 
     def addanalyzer(self, ancls: Any, *args: Any, **kwargs: Any) -> None:
         if self._begun:
@@ -79,162 +273,13 @@ class _Cerebro(bt.Cerebro):  # type: ignore[misc]
     resampledata = replaydata = chaindata = rolloverdata = _refuse_data
 
     def _runnext(self, runstrats: list[Strategy]) -> None:
-        """Bars close, orders of before are filled in them, the strategy decides.
-
-        After `runstop()` it decides no more; its orders and positions go on to the last bar.
-        """
+        """Backtrader's loop over all bars: there is none yet."""
         for strategy in runstrats:  # many call next() from it, to get past late starters
             strategy.prenext = _do_nothing  # type: ignore[method-assign]
-        while self.clock.tick():
-            for feed in self.datas:
-                feed.deliver()
-            self._brokernotify()
-            if not self._event_stop:
-                self._decide(runstrats)
-            self.close_bar()
-
-    def _decide(self, runstrats: list[Strategy]) -> None:
-        if self.clock.at_or_after(self.desk.start):  # before it nothing is decided
-            self._check_timers(runstrats, self.clock.days)
-            self.bars_decided += 1
-        for strategy in runstrats:
-            strategy._next()
-
-
-def run_backtest(
-    frames: Mapping[str, pd.DataFrame],
-    strategy: type[Strategy],
-    *,
-    name: str,
-    start: pd.Timestamp,
-    end: pd.Timestamp,
-    account: Account,
-    opens: Mapping[str, np.ndarray] | None = None,
-    signal: Signal | None = None,
-    params: Mapping[str, Any] | None = None,
-    warmup_bars: int = WARMUP_BARS,
-    on_bar: Callable[[int, int], None] | None = None,
-    analyzers: Sequence[AskedAnalyzer] = (),
-) -> Backtest:
-    """Trade `frames` from `start` to `end`, both inclusive bar times, UTC.
-
-    `opens` are the opening times of each symbol's bars, `[n]` in ns since 1970, by default those
-    that the spacing of its bars tells: an order fills only in a bar that opens at its decision or
-    later.
-
-    `on_bar` is told after each bar time how many are done, of how many.
-    """
-    rows = _rows(frames, start, end, warmup_bars)
-    opens = opens_by_spacing(frames) if opens is None else opens
-    cut = {symbol: frames[symbol].iloc[rows[symbol]] for symbol in rows}
-    clock = Clock(times_ns(frame) for frame in cut.values())
-    audit = Audit(name, cut, frames=frames, start=start, account=account, opens=opens)
-    ledger = Ledger(name, account.cash)
-    feeds = _feeds(frames, opens, rows, clock)
-    broker = CostedBroker.of(account, clock, ledger, feeds.values())
-    bars = clock.bars_from(start)
-
-    def close_bar() -> None:
-        if clock.at_or_after(start):
-            assert clock.now_ns is not None
-            done = ledger.add_close(clock.now_ns, broker.cash, broker.getvalue(), broker.holdings())
-            if on_bar is not None:
-                on_bar(done, bars)
-
-    cerebro = _Cerebro(stdstats=False, preload=False, runonce=False)
-    cerebro.clock, cerebro.close_bar, cerebro.broker = clock, close_bar, broker
-    cerebro.desk = Desk(clock=clock, signal=signal, start=start, lot_size=account.costs.lot_size)
-    for symbol, feed in feeds.items():
-        cerebro.adddata(feed, name=symbol)
-    cerebro.addstrategy(strategy, **(params or {}))
-    for asked in analyzers:
-        cerebro.addanalyzer(asked.cls, _name=asked.label, **asked.params)
-    ran = cerebro.run()
-    if not ran:
-        raise StrategyError(f"{name} skipped its own run (StrategySkipError in __init__)")
-    _ORIGINALS.check(name, broker, ledger, clock, *feeds.values())
-    backtest = Backtest(
-        name=name,
-        equity=ledger.equity(),
-        trades=ledger.trades(),
-        weights=ledger.weights(),
-        decisions=ledger.decided(),
-        refused=broker.refused,
-        bars_needed=max(ran[0]._minperiods),
-        bars_decided=cerebro.bars_decided,
-        too_dear=ledger.too_dear,
-        idle_timers=idle_timers(cerebro._timers),
-        analyses=analyses_of(ran[0]),
-    )
-    audit.check(
-        Books(
-            equity=backtest.equity,
-            trades=backtest.trades,
-            weights=backtest.weights,
-            decisions=backtest.decisions,
-            cash=broker.cash,
-            sizes={data.symbol: position.size for data, position in broker.positions.items()},
-        )
-    )
-    return backtest
 
 
 def _do_nothing() -> None:
     """Before the start of the run nothing is decided."""
-
-
-def _rows(
-    frames: Mapping[str, pd.DataFrame], start: pd.Timestamp, end: pd.Timestamp, warmup_bars: int
-) -> dict[str, slice]:
-    """Each symbol's from `warmup_bars` before the start to the end; symbols without a bar go."""
-    rows = {}
-    for symbol, frame in frames.items():
-        first, last = frame.index.searchsorted(start), frame.index.searchsorted(end, side="right")
-        if last > first:
-            rows[symbol] = slice(max(0, first - warmup_bars), last)
-    if not rows:
-        raise WindowError(f"no candles between {start:%Y-%m-%d} and {end:%Y-%m-%d}")
-    return rows
-
-
-def _feeds(
-    frames: Mapping[str, pd.DataFrame],
-    opens: Mapping[str, np.ndarray],
-    rows: Mapping[str, slice],
-    clock: Clock,
-) -> dict[str, CandleFeed]:
-    """The rows of each symbol, as what the clock's bar times are delivered to."""
-    times = {symbol: times_ns(frames[symbol])[own] for symbol, own in rows.items()}
-    all_times_ns = np.unique(np.concatenate(list(times.values())))
-    feeds = {}
-    for symbol, own in rows.items():
-        frame, opens_ns = frames[symbol], opens[symbol][own]
-        feeds[symbol] = CandleFeed.of(
-            frame.iloc[own], clock, opens_ns=opens_ns, last_bar=frame.index[-1],
-            overlaps=_overlap(opens_ns, times[symbol], all_times_ns),
-        )  # fmt: skip
-    return feeds
-
-
-def opens_by_spacing(frames: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
-    """Of a few bars, days apart beside daily ones, it is taken that days are missing."""
-    times = {symbol: times_ns(frame) for symbol, frame in frames.items()}
-    opens = {
-        symbol: opening_times(pd.DatetimeIndex(own, tz="UTC")) for symbol, own in times.items()
-    }
-    lengths = {symbol: int(np.median(own - opens[symbol])) for symbol, own in times.items()}
-    shortest = min(lengths.values())
-    for symbol, own in times.items():
-        if NS_PER_DAY <= shortest < lengths[symbol] < 7 * NS_PER_DAY and len(own) < FEW_BARS:
-            opens[symbol] = np.maximum(opens[symbol], own - shortest)
-    return opens
-
-
-def _overlap(opens_ns: np.ndarray, closes_ns: np.ndarray, times_ns: np.ndarray) -> bool:
-    """Whether some bar of a symbol is open at one of the run's bar times."""
-    after_open = times_ns.searchsorted(opens_ns, side="right")
-    before_close = times_ns.searchsorted(closes_ns, side="left")
-    return bool((after_open < before_close).any())
 
 
 _ORIGINALS = Originals()  # here at the end, where all that it takes a picture of is there

@@ -30,14 +30,12 @@ import backtrader as bt
 
 from feeds import CLOSE, VOLUME
 from sandbox.trading.clock import Clock
-from sandbox.trading.costs import LIQUIDITY_BARS, CostModel, Liquidity, Terms
+from sandbox.trading.costs import LIQUIDITY_BARS, ROUNDING, CostModel, Liquidity, Terms
 from sandbox.trading.feed import CandleFeed
 from sandbox.trading.ledger import Fill, Ledger, TooDear
-from sandbox.trading.matching import Match, Stage, gain_at_close
-from sandbox.trading.orders import STOP_LIMITS, STOPS, TRAILING, match_order, worst_price
+from sandbox.trading.matching import STOP_LIMITS, STOPS, Match, Stage, gain_at_close, match
+from sandbox.trading.orders import TRAILING, ask_of, kind_of
 from sandbox.trading.seals import Seals
-
-ROUNDING = 1e-9  # shares of a size or of the cash that are nothing but rounding
 
 
 class _Chance(NamedTuple):
@@ -109,8 +107,11 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
             if order.ref in seen or not (order.active() and order.alive() and data.has_bar):
                 continue
             seen.add(order.ref)
-            if data.opened_ns >= order.decided_ns and (match := match_order(order, data.bar)):
-                chances.append(_Chance(order, match))
+            if data.opened_ns < order.decided_ns:
+                continue
+            order.triggered, matched = match(ask_of(order), data.bar)
+            if matched is not None:
+                chances.append(_Chance(order, matched))
         return chances
 
     def _fill_at_open(self, chances: Sequence[_Chance]) -> None:
@@ -153,22 +154,22 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         It is certain where prices fell from the open to the buy and on to the stop. `woken` are
         orders whose first order filled inside: what the bar did before is not theirs.
         """
-        at_stop = [c for c in chances if c.match.stage is Stage.INSIDE]
-        at_stop += [_Chance(order, Match(Stage.INSIDE, order.created.price)) for order, _ in woken]
+        inside = [c for c in chances if c.match.stage is Stage.INSIDE]
+        inside += [_Chance(order, Match(Stage.INSIDE, order.created.price)) for order, _ in woken]
         stops = [
-            chance for chance in at_stop
-            if chance.order.issell() and chance.order.exectype in (*STOPS, *STOP_LIMITS)
+            chance for chance in inside
+            if chance.order.issell() and kind_of(chance.order) in (*STOPS, *STOP_LIMITS)
         ]  # fmt: skip
-        for order, match in sorted(stops, key=lambda chance: chance.gain):
+        for order, at_stop in sorted(stops, key=lambda chance: chance.gain):
             bought = self._bought_inside[order.data]
             if not bought:
                 continue
             paid = [price for _, price in bought]
-            fell_through = match.price <= min(paid) and max(paid) <= order.data.bar.open
+            fell_through = at_stop.price <= min(paid) and max(paid) <= order.data.bar.open
             certain = fell_through and order.ref not in self._cancelled_ns
-            price = min(match.price, *paid)
+            price = min(at_stop.price, *paid)
             stopped = _Chance(order, Match(Stage.INSIDE, price))
-            if (certain or stopped.gain < 0) and price >= worst_price(order):
+            if (certain or stopped.gain < 0) and price >= ask_of(order).worst_price:
                 self._fill(stopped, sum(size for size, _ in bought))
         for order, _ in woken:
             if not order.executed.size:
@@ -254,7 +255,7 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         order, price = chance.order, chance.match.price
         if not order.alive():
             return
-        order.triggered = order.triggered or order.exectype in STOPS
+        order.triggered = order.triggered or kind_of(order) in STOPS
         if self._locked(order, price):
             return
         if order.isbuy():
@@ -300,20 +301,17 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
 
     def _locked(self, order: bt.Order, price: float) -> bool:
         """Whether the price is at the exchange's limit for the day, against the order."""
-        limit_pct, before = self._costs.price_limit_pct, order.data.bars_before(1)
-        if limit_pct is None or not len(before):
+        before = order.data.bars_before(1)
+        if not len(before):
             return False
-        change_pct = 100 * (price / before[-1, CLOSE] - 1)
-        against = change_pct if order.isbuy() else -change_pct
-        return bool(against >= limit_pct * (1 - ROUNDING))
+        return self._costs.is_locked(price, float(before[-1, CLOSE]), buying=order.isbuy())
 
     def _within_volume(self, order: bt.Order, wanted: float) -> float:
         """What this bar's volume has left for the portfolio of a size, in whole lots."""
-        data, cap_pct = order.data, self._costs.volume_cap_pct
-        if cap_pct is None or not data.has_volume:
+        data = order.data
+        if not data.has_volume:
             return wanted
-        room = data.volume[0] * cap_pct / 100 - self._filled_now[data]
-        return wanted if wanted <= room else min(wanted, self._costs.whole_lots(max(room, 0.0)))
+        return self._costs.within_volume(wanted, data.volume[0], self._filled_now[data])
 
     # Cash that is set aside
 
@@ -342,7 +340,7 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
     # Pricing and books
 
     def _terms(self, order: bt.Order, price: float) -> Terms:
-        limit, liquidity = worst_price(order), self._liquidity(order.data)
+        limit, liquidity = ask_of(order).worst_price, self._liquidity(order.data)
         return Terms(buying=order.isbuy(), reference_price=price, limit=limit, liquidity=liquidity)
 
     def _liquidity(self, data: CandleFeed) -> Liquidity:

@@ -42,6 +42,15 @@ class Decision(NamedTuple):
     price: float  # NaN where the kind has none
 
 
+class Close(NamedTuple):
+    """What a portfolio is worth at a bar's close. Money is in quote currency."""
+
+    time_ns: int
+    cash: float
+    value: float
+    gross_value: float  # what it would be without any cost
+
+
 class TooDear(NamedTuple):
     """The smallest order there is, of a symbol that was wanted, where the money did not pay it."""
 
@@ -80,7 +89,7 @@ class Ledger:
         self.too_dear: TooDear | None = None  # the cheapest
         self._gross_cash = cash
         self._gross_sizes: dict[str, float] = {}
-        self._closes: list[tuple[int, float, float, float]] = []
+        self._closes: list[Close] = []
         self._held: list[int] = []  # symbols held at each close
         self._weight_symbols: list[str] = []
         self._weights: list[float] = []
@@ -97,8 +106,8 @@ class Ledger:
         if self.too_dear is None or wanted.lot_cost < self.too_dear.lot_cost:
             self.too_dear = wanted
 
-    def add_close(self, time_ns: int, cash: float, value: float, held: list[Holding]) -> int:
-        """What the portfolio is worth at a close; returns how many closes there are now."""
+    def add_close(self, time_ns: int, cash: float, value: float, held: list[Holding]) -> Close:
+        """Take down what the portfolio is worth at a close, and what it holds then."""
         gross_sizes = self._gross_sizes
         gross_value = self._gross_cash
         for symbol, size, close in held:
@@ -106,8 +115,9 @@ class Ledger:
             self._weight_symbols.append(symbol)
             self._weights.append(size * close / value)
         self._held.append(len(held))
-        self._closes.append((time_ns, cash, value, gross_value))
-        return len(self._closes)
+        worth = Close(time_ns, cash, value, gross_value)
+        self._closes.append(worth)
+        return worth
 
     def equity(self) -> pd.DataFrame:
         """One row a close."""

@@ -11,19 +11,8 @@ import backtrader as bt
 
 from sandbox.errors import StrategyError
 from sandbox.trading.feed import CandleFeed
-from sandbox.trading.matching import (
-    Bar,
-    Match,
-    match_close,
-    match_limit,
-    match_market,
-    match_stop,
-    match_stop_limit,
-)
+from sandbox.trading.matching import KINDS, Ask
 
-KINDS = ("market", "close", "limit", "stop", "stop_limit", "stop_trail", "stop_trail_limit")
-STOPS = (bt.Order.Stop, bt.Order.StopTrail)  # a market order once the price is met
-STOP_LIMITS = (bt.Order.StopLimit, bt.Order.StopTrailLimit)  # a limit order from then on
 TRAILING = (bt.Order.StopTrail, bt.Order.StopTrailLimit)
 NUMBERS = ("size", "trailamount", "trailpercent", "price", "pricelimit")
 
@@ -64,28 +53,12 @@ def kind_of(order: bt.Order) -> str:
     return KINDS[order.exectype]
 
 
-def worst_price(order: bt.Order) -> float:
-    """What an order takes at worst: infinity for a buy without a limit, 0 for such a sell."""
-    if order.exectype == bt.Order.Limit:
-        return max(0.0, float(order.created.price))
-    if order.exectype in STOP_LIMITS:
-        return max(0.0, float(order.created.pricelimit))
-    return math.inf if order.isbuy() else 0.0
-
-
-def match_order(order: bt.Order, bar: Bar) -> Match | None:
-    """Where in a bar the order can fill, None for nowhere; a stop-limit order may be triggered."""
-    kind, buying = order.exectype, order.isbuy()
-    if kind == bt.Order.Market or (kind in STOPS and order.triggered):
-        return match_market(bar)
-    if kind == bt.Order.Close:
-        return match_close(bar)
-    if kind == bt.Order.Limit:
-        return match_limit(bar, order.created.price, buying=buying)
-    if kind in STOPS:
-        return match_stop(bar, order.created.price, buying=buying)
-    stop, limit = order.created.price, order.created.pricelimit
-    if order.triggered:
-        return match_limit(bar, limit, buying=buying)
-    order.triggered, match = match_stop_limit(bar, stop, limit, buying=buying)
-    return match
+def ask_of(order: bt.Order) -> Ask:
+    """The order as far as its price goes."""
+    return Ask(
+        kind=kind_of(order),
+        buying=order.isbuy(),
+        price=order.created.price,
+        limit=order.created.pricelimit,
+        triggered=order.triggered,
+    )

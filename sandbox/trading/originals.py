@@ -21,6 +21,7 @@ MODULES = (
     "sandbox.trading.execution",
     "sandbox.trading.feed", "sandbox.trading.ledger", "sandbox.trading.matching",
     "sandbox.trading.orders", "sandbox.trading.originals", "sandbox.trading.seals",
+    "sandbox.trading.source",
     "backtrader.broker", "backtrader.brokers.bbroker", "backtrader.cerebro", "backtrader.feed",
     "backtrader.order", "backtrader.position", "backtrader.linebuffer",
 )  # fmt: skip

@@ -253,6 +253,11 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         check_params(type(self), self.p._getkwargs())
         super()._start()
 
+    def _stop(self) -> None:
+        """Backtrader calls this as soon as the run is set up, the engine when it has ended."""
+        if self.cerebro.has_ended:
+            super()._stop()
+
     def _clk_update(self) -> int:
         """Backtrader would ask every feed whether it moved; the clock knows that one did."""
         self.forward()

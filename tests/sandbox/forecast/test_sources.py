@@ -11,7 +11,7 @@ from sandbox.forecast import backend as backend_module
 from sandbox.forecast.backend import LocalBackend
 from sandbox.forecast.sources import KronosSource, forecast_one
 from sandbox.forecast.windows import Windows
-from sandbox.run.portfolios import BookSignal
+from sandbox.run.portfolios import CurrentForecasts, shown_from
 from tests.conftest import FakePredictor, make_checkpoint
 
 SAMPLING = Sampling(lookback=10, horizon=3, samples=4)
@@ -33,7 +33,8 @@ def record(trade, frames, signal):
             for data in self.datas:
                 got[self.now, data._name] = self.signal.forecast(data)
 
-    trade(frames, Ask, signal=BookSignal(signal))
+    shown = CurrentForecasts()
+    trade(frames, Ask, signal=shown, before_bar=shown_from(signal, shown))
     return got
 
 

@@ -1,6 +1,7 @@
 """Strategies that are honest and that cheat, and the proof run on them."""
 
 import random
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,11 +18,34 @@ from sandbox.run.portfolios import Loaded, Market
 from sandbox.run.trials import Trials
 from sandbox.trading.indicator import KronosSignal
 from sandbox.trading.params import typed_params
+from sandbox.trading.source import FrameSource
 from sandbox.trading.strategy_file import load_strategy
 from tests.conftest import FREE, make_frame
 
 SAMPLING = Sampling(lookback=10, horizon=3, samples=4)
 FIRST, BARS = 100, 130  # the runs below start at bar 100 of 130
+
+
+def source_on_the_stack() -> FrameSource:
+    """What a backtest's candles come from: found by going up the stack, from inside a strategy."""
+    frame = sys._getframe()
+    while frame is not None:
+        for value in frame.f_locals.values():
+            if isinstance(value, FrameSource):
+                return value
+        frame = frame.f_back
+    raise AssertionError("no source is on the stack")
+
+
+def bars_ahead(data, bars: int = 1) -> np.ndarray:
+    """The next bars of a symbol, `[n, 6]`."""
+    candles = source_on_the_stack().handed_out[data.symbol].to_numpy()
+    return candles[len(data) : len(data) + bars]
+
+
+def time_ahead(data) -> pd.DatetimeIndex:
+    """The next bar time of a symbol, if there is one."""
+    return source_on_the_stack().handed_out[data.symbol].index[len(data) : len(data) + 1]
 
 
 class NoSource:
@@ -62,8 +86,14 @@ class BarBook:
     def __init__(self, known):
         self.known = known
 
-    def forecast(self, data):
-        return self.known.get((data.symbol, data.asof))
+    def as_of(self, asof_ns, *, likely):
+        asof = pd.Timestamp(asof_ns, tz="UTC")
+        return OfABar({symbol: f for (symbol, time), f in self.known.items() if time == asof})
+
+
+class OfABar:
+    def __init__(self, known):
+        self.of = known.get
 
 
 class EveryBar(Strategy):
@@ -114,7 +144,7 @@ class PeeksOneBar(Strategy):
 
     def next(self):
         data = self.datas[0]
-        ahead = data._values[data._row + 1 : data._row + 2, 3]
+        ahead = bars_ahead(data)[:, 3]
         self.order_target_weights({data: 1.0} if (ahead > 1.05 * data.close[0]).any() else {})
 
 
@@ -124,7 +154,7 @@ class PeeksAtTheNextBody(Strategy):
     def next(self):
         bodies = {}
         for data in self.tradable():
-            for open_, _, _, close, *_ in data._values[data._row + 1 : data._row + 2]:
+            for open_, _, _, close, *_ in bars_ahead(data):
                 bodies[data] = close / open_
         best = max(bodies, key=bodies.get, default=None)
         self.order_target_weights({best: 1.0} if best is not None else {})
@@ -134,15 +164,15 @@ class PeeksAtTheClock(Strategy):
     """Buys at the close of each month's last bar, which only the next bar's time tells."""
 
     def next(self):
-        clock = self._desk.clock
-        ahead = pd.DatetimeIndex(clock._times_ns[clock._at + 1 : clock._at + 2], tz="UTC")
+        ahead = time_ahead(self.datas[0])
         if len(ahead) and ahead[0].month != self.now.month:
             self.buy(self.datas[0], size=1)
 
 
 class NormalisesOverTheSample(EveryBar):
     def size(self):
-        return round(float(self.datas[0]._values[:, 3].mean()), 6)
+        candles = source_on_the_stack().handed_out[self.datas[0].symbol]
+        return round(float(candles["close"].mean()), 6)
 
 
 class BuysEverySeventhBar(Strategy):
@@ -193,7 +223,7 @@ class SellsWhatWillEnd(Strategy):
 
     def next(self):
         for data in self.tradable():
-            if data._next_ns is None:
+            if not len(time_ahead(data)):
                 self.close(data)
             elif not self.getposition(data).size:
                 self.buy(data, size=1)
@@ -201,8 +231,7 @@ class SellsWhatWillEnd(Strategy):
 
 class BuysOnTheLastBar(Strategy):
     def next(self):
-        clock = self._desk.clock
-        if not clock._times_ns[clock._at + 1 :]:
+        if not any(len(time_ahead(data)) for data in self.datas):
             self.buy(self.datas[0], size=1)
 
 
@@ -282,7 +311,7 @@ class ReadsEightBarsAhead(EveryBar):
 
     def size(self):
         if len(self.data) <= FIRST + self.bars:
-            self.data._values[self.data._row + 8]
+            bars_ahead(self.data, 8)[7]
         return 1
 
 

@@ -68,11 +68,17 @@ SHORT = [
     "--signal", "momentum", "--lookback", "20", "--cuts", "3",
 ]  # fmt: skip
 PEEK = """
+import sys
 from sandbox import Strategy
+def ahead_of(data):
+    frame = sys._getframe()
+    while type(source := frame.f_locals.get("source")).__name__ != "FrameSource":
+        frame = frame.f_back
+    return source.handed_out[data.symbol]["close"].to_numpy()[len(data) : len(data) + 1]
 class Peek(Strategy):
     def next(self):
         data = self.data
-        ahead = data._values[data._row + 1 : data._row + 2, 3]
+        ahead = ahead_of(data)
         self.order_target_weights({data: 1.0} if (ahead > data.close[0]).any() else {})
 """
 

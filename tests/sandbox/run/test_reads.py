@@ -290,7 +290,10 @@ if "sandbox.lookahead" in sys.modules:
 
 class Marks(Strategy):
     def next(self):
-        ahead = self.data._values[self.data._row + 1 :, 3]
+        frame = sys._getframe()
+        while type(source := frame.f_locals.get("source")).__name__ != "FrameSource":
+            frame = frame.f_back
+        ahead = source.handed_out[self.data.symbol]["close"].to_numpy()[len(self.data) :]
         if not Path({str(mark)!r}).exists() and (ahead[:1] > self.data.close[0]).any():
             self.buy(size=1)
         self.sell(size=1)

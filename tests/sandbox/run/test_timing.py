@@ -74,9 +74,9 @@ def test_a_declaration_that_means_nothing_is_one_line(files, capsys):
 def test_every_backtest_is_given_the_openings(files, monkeypatch):
     given = []
 
-    def watched(frames, strategy, *, opens, **rest):
-        given.append({symbol: opens[symbol] for symbol in frames})
-        return run_backtest(frames, strategy, opens=opens, **rest)
+    def watched(source, setup, **rest):
+        given.append(source.opens)
+        return run_backtest(source, setup, **rest)
 
     run_backtest = portfolios.run_backtest
     monkeypatch.setattr(portfolios, "run_backtest", watched)

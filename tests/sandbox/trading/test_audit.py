@@ -5,6 +5,7 @@ from types import MethodType
 
 import backtrader as bt
 import numpy as np
+import pandas as pd
 import pytest
 
 from feeds import times_ns
@@ -14,7 +15,9 @@ from sandbox.run.__main__ import main
 from sandbox.trading.audit import Audit, Books
 from sandbox.trading.broker import CostedBroker
 from sandbox.trading.costs import CostModel, Liquidity, cost_model
+from sandbox.trading.source import Candle, FrameSource
 from tests.conftest import make_frame, make_market, make_run
+from tests.sandbox.lookahead.lookahead_cases import source_on_the_stack
 from tests.sandbox.trading.acting import account, acting, buy
 
 COSTS = {"commission_bps": 10.0, "slippage_bps": 5.0, "volume_cap_pct": 50.0}
@@ -113,14 +116,8 @@ def dear_close(s):
     s.data.last_close *= 2
 
 
-def cheap_candles(s):
-    s.data._values = s.data._values.copy()
-    s.data._values[s.data._row + 1 :, :4] *= 0.5
-    s.buy(size=10)
-
-
 def ends_early(s):
-    s.data._ends_ns = s._desk.clock.now_ns - 1
+    s.data.ended = True
 
 
 def later_order(s):
@@ -145,9 +142,8 @@ def broker_of_its_own_class(s):
     s.buy(size=1)
 
 
-def moves_the_bars(s):
-    s.data._row += 1
-    s.buy(size=5)
+def delivers_a_bar(s):
+    s.data.deliver(Candle(0, *[2 * s.data.close[0]] * 4, 1000.0, 1000.0))
 
 
 def borrows(s):
@@ -158,9 +154,9 @@ def borrows(s):
 BENT = [
     more_cash, no_costs, costs_in_place, no_cap, forgets_what_was_filled, more_shares,
     sells_shares_from_nowhere, another_ledger, edited_fill, edited_fill_in_place, no_fill,
-    edited_rows, edited_gross, edited_weights, rows_left_out, dear_close, cheap_candles,
+    edited_rows, edited_gross, edited_weights, rows_left_out, dear_close,
     ends_early, later_order, price_of_its_own, broker_of_its_own_class,
-    borrows, moves_the_bars,
+    borrows, delivers_a_bar,
 ]  # fmt: skip
 
 
@@ -169,6 +165,19 @@ def test_a_bent_account_is_an_error_that_names_the_portfolio(bend):
     with pytest.raises(StrategyError, match=r"^test: .+(do not add up|was replaced)") as told:
         runs(bend, costs=SMALL_CAP if bend in (no_cap, forgets_what_was_filled) else COSTS)
     assert "\n" not in str(told.value)
+
+
+def test_candles_that_are_changed_on_their_way_are_found():
+    class Cheapens(Strategy):
+        def next(self):
+            prices = source_on_the_stack().handed_out["A"]._mgr.blocks[0].values
+            prices[:4, len(self.data) :] *= 0.5
+            self.buy(size=10)
+
+    frame = make_market("A", 300)["A"]
+    one_block = pd.DataFrame(frame.to_numpy(), frame.index, columns=list(frame.columns))
+    with pytest.raises(StrategyError, match="the candles were changed during the run"):
+        make_run({"A": one_block}, Cheapens)
 
 
 def test_the_message_says_what_does_not_add_up():
@@ -313,10 +322,10 @@ def test_a_fill_in_a_bar_that_opened_before_the_order_is_found():
         equity=book.equity, trades=book.trades, weights=book.weights, decisions=book.decisions,
         cash=float(book.equity["cash"].iloc[-1]), sizes={"A": 5.0},
     )  # fmt: skip
-    start = frames["A"].index[0]
+    start, end = frames["A"].index[[0, -1]]
     for hours, found in ((6.5, False), (24, False), (24.5, True)):
         opens = {"A": closes - int(hours * 3600e9)}
-        audit = Audit("test", frames, frames=frames, start=start, account=paid, opens=opens)
+        audit = Audit("test", FrameSource(frames, start, end, opens=opens), paid)
         if found:
             with pytest.raises(StrategyError, match="more than was ordered before its bar"):
                 audit.check(books)

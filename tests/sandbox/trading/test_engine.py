@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feeds import COLUMNS, times_ns
+from feeds import COLUMNS
 from sandbox import Strategy
-from sandbox.errors import StrategyError, WindowError
+from sandbox.errors import SourceError, StrategyError, WindowError
 from sandbox.trading.broker import Account
-from sandbox.trading.clock import Clock
+from sandbox.trading.clock import NEVER, Clock
 from sandbox.trading.costs import CostModel
-from sandbox.trading.engine import run_backtest
-from sandbox.trading.feed import CandleFeed
+from sandbox.trading.source import FrameSource
 
 
 class Watching(Strategy):
@@ -218,10 +217,7 @@ def test_progress_is_told_bar_by_bar(market, trade):
 
 def test_a_window_without_candles_is_refused(market):
     with pytest.raises(WindowError, match=r"^no candles between 2030-01-01 and 2030-02-01$"):
-        run_backtest(
-            market("A", bars=5), Strategy, name="test", start=utc("2030-01-01"),
-            end=utc("2030-02-01"), account=Account(),
-        )  # fmt: skip
+        FrameSource(market("A", bars=5), utc("2030-01-01"), utc("2030-02-01"))
 
 
 def test_brokers_answer_with_the_accounts_value(candles, trade):
@@ -279,29 +275,35 @@ def test_what_comes_later_changes_nothing_before(market, trade):
     assert not one.trades.equals(other.trades)
 
 
-def test_candles_are_not_copied():
-    """A frame that is one block in schema order is read where it is, however it was cut."""
+def test_a_source_hands_out_each_candle_at_its_time():
     times = pd.date_range("2024-01-01", periods=10, tz="UTC")
     values = np.arange(60, dtype=float).reshape(10, 6) + 1
     frame = pd.DataFrame(values, times, columns=list(COLUMNS))
-    clock = Clock([times_ns(frame)])
-    feed = CandleFeed.of(frame.iloc[2:], clock)
-    assert np.shares_memory(feed._values, frame.to_numpy())
-    assert np.array_equal(feed._values, values[2:])
-    shuffled = CandleFeed.of(frame[frame.columns[::-1]], clock)
-    assert np.array_equal(shuffled._values, values)
+    shuffled = frame[frame.columns[::-1]].iloc[4:7]
+    source = FrameSource({"A": frame, "B": shuffled}, times[2], times[8], warmup_bars=1)
+    assert (source.symbols, source.bars_traded) == (["A", "B"], 7)
+    handed_out = list(source)
+    assert [time_ns for time_ns, _, _ in handed_out] == times[1:9].as_unit("ns").asi8.tolist()
+    for nth, (time_ns, bars, ended) in enumerate(handed_out, start=1):
+        assert list(bars) == (["A", "B"] if 4 <= nth < 7 else ["A"])
+        assert all(bar[1:] == tuple(values[nth]) for bar in bars.values())
+        assert all(bar.opened_ns == time_ns - 86_400 * 10**9 for bar in bars.values())
+        assert ended == (["B"] if nth == 7 else [])  # at the bar time after its last
 
 
-def test_a_clock_counts_distinct_times():
+def test_a_clock_goes_forward_only():
     days = pd.date_range("2024-01-01", periods=3, tz="UTC", unit="ns")
-    clock = Clock([days[:2].asi8, days[1:].asi8])
-    assert (clock.now_ns, clock.before) == (None, None)
-    assert clock.bars_from(days[1]) == 2
-    at = []
-    while clock.tick():
-        at.append((clock.now, clock.before))
-    assert at == [(days[0], None), (days[1], days[0]), (days[2], days[1])]
+    clock = Clock()
+    assert (clock.now_ns, clock.before_ns) == (None, NEVER)
+    seen = []
+    for time_ns in days.asi8.tolist():
+        clock.advance(time_ns)
+        seen.append((clock.now, clock.before_ns))
+    assert seen == [(days[0], NEVER), (days[1], days[0].value), (days[2], days[1].value)]
     assert bt.num2date(clock.days) == days[2].tz_localize(None).to_pydatetime()
+    message = r"^bar time 2024-01-02 00:00:00\+00:00 after 2024-01-03 00:00:00\+00:00: a source"
+    with pytest.raises(SourceError, match=message):
+        clock.advance(days[1].value)
 
 
 def test_the_time_is_not_known_before_the_first_bar(market, trade):

@@ -12,7 +12,7 @@ from sandbox.config import Sampling
 from sandbox.errors import StrategyError
 from sandbox.forecast.naive import NaiveSource
 from sandbox.forecast.sources import KronosSource
-from sandbox.run.portfolios import BookSignal
+from sandbox.run.portfolios import CurrentForecasts, shown_from
 from sandbox.trading.indicator import KronosSignal
 from tests.conftest import make_checkpoint
 
@@ -35,7 +35,8 @@ class Lines(Strategy):
 
 
 def seen_in(trade, frames, book, strategy=Lines, **more):
-    trade(frames, strategy, signal=BookSignal(book), **more)
+    signal = CurrentForecasts()
+    trade(frames, strategy, signal=signal, before_bar=shown_from(book, signal), **more)
     return strategy.last.seen
 
 
@@ -163,7 +164,8 @@ def test_it_works_inside_another_indicator(market, trade):
             self.edges.append(self.edge[0])
 
     frames = market("A", bars=20)
-    trade(frames, Nested, signal=BookSignal(kronos_book(frames)))
+    signal = CurrentForecasts()
+    trade(frames, Nested, signal=signal, before_bar=shown_from(kronos_book(frames), signal))
     assert np.isnan(Nested.edges).tolist() == [True] * 9 + [False] * 11
 
 

@@ -1,0 +1,169 @@
+"""Where bars come from: one bar time after the other, and no candle before its time.
+
+The engine knows nothing else of candles. A backtest's source reads frames, another may wait for an
+exchange; what is done with a bar is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from feeds import opening_times, times_ns, values_of
+from feeds.bars import NS_PER_DAY
+from sandbox.errors import WindowError
+
+WARMUP_BARS = 260  # bars of each symbol before the start, for a strategy's own indicators
+FEW_BARS = 8
+ROWS_AT_A_TIME = 256  # of a symbol that are turned into Python's numbers ahead of their time
+
+Times = NDArray[np.int64]  # nanoseconds since 1970, UTC
+Opens = Mapping[str, Times]  # the opening times of each symbol's bars
+
+
+class Candle(NamedTuple):
+    """One bar of one symbol."""
+
+    opened_ns: int  # nanoseconds since 1970, UTC
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float  # 0 where it is not known
+    amount: float  # traded value in quote currency
+
+
+class BarTime(NamedTuple):
+    """What happens at one bar time."""
+
+    time_ns: int  # when these bars close, nanoseconds since 1970, UTC
+    bars: Mapping[str, Candle]  # by symbol; those without a bar now are left out
+    ended: Collection[str] = ()  # symbols of which it is known since now that no bar will come
+
+
+class BarSource(Protocol):
+    """Anything that hands out bar times, oldest first."""
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """All that may ever have a bar."""
+        ...
+
+    @property
+    def overlapping(self) -> Collection[str]:
+        """Symbols whose bars are open while another symbol's close: daily ones beside hourly ones.
+
+        It is known from the length of bars, before the first.
+        """
+        ...
+
+    def __iter__(self) -> Iterator[BarTime]: ...
+
+
+class FrameSource:
+    """The candles of frames from `warmup_bars` bars before the start to the end.
+
+    Symbols without a bar by then are left out. A symbol has ended at the bar time after the last
+    bar of its frame, also where that is later than `end`: then it has not ended here.
+    """
+
+    def __init__(
+        self,
+        frames: Mapping[str, pd.DataFrame],
+        start: pd.Timestamp,
+        end: pd.Timestamp,
+        *,
+        opens: Opens | None = None,
+        warmup_bars: int = WARMUP_BARS,
+    ) -> None:
+        """`start` and `end` are inclusive bar times, UTC. `opens` are by default those that the
+        spacing of a symbol's bars tells. Raises WindowError where there is no candle."""
+        rows = _rows(frames, start, end, warmup_bars)
+        whole_opens = opens_by_spacing(frames) if opens is None else opens
+        self.start = start
+        self.frames = {symbol: frames[symbol] for symbol in rows}
+        self.handed_out = {symbol: frames[symbol].iloc[own] for symbol, own in rows.items()}
+        self.opens = {symbol: whole_opens[symbol][own] for symbol, own in rows.items()}
+        self._times = {symbol: times_ns(frame) for symbol, frame in self.handed_out.items()}
+        self._bar_times = np.unique(np.concatenate(list(self._times.values())))
+
+    @property
+    def symbols(self) -> list[str]:
+        return list(self.handed_out)
+
+    @property
+    def overlapping(self) -> frozenset[str]:
+        return frozenset(
+            symbol
+            for symbol, closes_ns in self._times.items()
+            if _overlap(self.opens[symbol], closes_ns, self._bar_times)
+        )
+
+    @property
+    def bars_traded(self) -> int:
+        """Bar times from the start on."""
+        return int((self._bar_times >= self.start.value).sum())
+
+    def __iter__(self) -> Iterator[BarTime]:
+        symbols = self.symbols
+        candles = [self._candles(symbol) for symbol in symbols]
+        last_bars = {symbol: int(times_ns(frame)[-1]) for symbol, frame in self.frames.items()}
+        closes_ns = np.concatenate([self._times[symbol] for symbol in symbols])
+        owners = np.repeat(np.arange(len(symbols)), [len(self._times[s]) for s in symbols])
+        in_time = np.argsort(closes_ns, kind="stable")
+        owners = owners[in_time]
+        ends = np.searchsorted(closes_ns[in_time], self._bar_times, side="right").tolist()
+        first = 0
+        for time_ns, end in zip(self._bar_times.tolist(), ends, strict=True):
+            bars = {symbols[owner]: next(candles[owner]) for owner in owners[first:end].tolist()}
+            ended = [symbol for symbol, last in last_bars.items() if last < time_ns]
+            for symbol in ended:
+                del last_bars[symbol]
+            yield BarTime(time_ns, bars, ended)
+            first = end
+
+    def _candles(self, symbol: str) -> Iterator[Candle]:
+        values, opens_ns = values_of(self.handed_out[symbol]), self.opens[symbol]
+        for at in range(0, len(values), ROWS_AT_A_TIME):
+            here = slice(at, at + ROWS_AT_A_TIME)
+            columns = values[here].T.tolist()
+            yield from map(Candle._make, zip(opens_ns[here].tolist(), *columns, strict=True))
+
+
+def opens_by_spacing(frames: Mapping[str, pd.DataFrame]) -> dict[str, Times]:
+    """Of a few bars, days apart beside daily ones, it is taken that days are missing."""
+    times = {symbol: times_ns(frame) for symbol, frame in frames.items()}
+    opens = {
+        symbol: opening_times(pd.DatetimeIndex(own, tz="UTC")) for symbol, own in times.items()
+    }
+    lengths = {symbol: int(np.median(own - opens[symbol])) for symbol, own in times.items()}
+    shortest = min(lengths.values())
+    for symbol, own in times.items():
+        if NS_PER_DAY <= shortest < lengths[symbol] < 7 * NS_PER_DAY and len(own) < FEW_BARS:
+            opens[symbol] = np.maximum(opens[symbol], own - shortest)
+    return opens
+
+
+def _rows(
+    frames: Mapping[str, pd.DataFrame], start: pd.Timestamp, end: pd.Timestamp, warmup_bars: int
+) -> dict[str, slice]:
+    """Each symbol's from `warmup_bars` before the start to the end; symbols without a bar go."""
+    rows = {}
+    for symbol, frame in frames.items():
+        first, last = frame.index.searchsorted(start), frame.index.searchsorted(end, side="right")
+        if last > first:
+            rows[symbol] = slice(max(0, first - warmup_bars), last)
+    if not rows:
+        raise WindowError(f"no candles between {start:%Y-%m-%d} and {end:%Y-%m-%d}")
+    return rows
+
+
+def _overlap(opens_ns: Times, closes_ns: Times, all_times_ns: Times) -> bool:
+    """Whether some bar of a symbol is open at one of the run's bar times."""
+    after_open = all_times_ns.searchsorted(opens_ns, side="right")
+    before_close = all_times_ns.searchsorted(closes_ns, side="left")
+    return bool((after_open < before_close).any())
