@@ -5,33 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 import kronos
 from feeds import Candles, bar_times
-from sandbox.config import (
-    NO_STORE,
-    ComparisonOptions,
-    RunConfig,
-    Sampling,
-    StrategyOptions,
-    Window,
-)
+from sandbox.config import NO_STORE, ComparisonOptions, RunConfig, StrategyOptions, Window
 from sandbox.errors import ConfigError, WindowError
-from sandbox.forecast.book import SignalSource
+from sandbox.forecast.book import ForecastBook, SignalSource
 from sandbox.forecast.calendars import NamedCalendar
 from sandbox.forecast.data import load_data
 from sandbox.forecast.model import load_checkpoint
 from sandbox.forecast.naive import NAIVE, NaiveSource
 from sandbox.forecast.sources import KronosSource
 from sandbox.presets import preset_params
+from sandbox.progress import Progress
 from sandbox.run.portfolios import BENCHMARK, Loaded, Market, Portfolio, planned
 from sandbox.run.sweep import combinations
 from sandbox.store.sets import ForecastStore
-from sandbox.trading.analyzers import AskedAnalyzer, asked_analyzers
+from sandbox.trading.analyzers import asked_analyzers
 from sandbox.trading.broker import Account
 from sandbox.trading.costs import cost_model
 from sandbox.trading.params import params_for
@@ -43,6 +37,14 @@ from sandbox.words import safe_name
 BENCHMARK_FILE = Path(__file__).resolve().parents[2] / "strategies" / "benchmark.py"
 
 
+class Forecaster(NamedTuple):
+    """What makes a run's forecasts."""
+
+    source: SignalSource
+    checkpoint: kronos.Checkpoint | None  # None where no model is asked
+    calendar: NamedCalendar | None  # None: bars go on as observed
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A checked run: everything loaded, nothing computed."""
@@ -50,51 +52,63 @@ class Prepared:
     config: RunConfig
     strategies: tuple[Loaded, ...]
     benchmark: Loaded | None
-    candles: Candles  # up to the end
-    whole: Candles  # bars after the end, too: a symbol that comes back later has not ended
-    start: pd.Timestamp  # the first bar traded
-    end: pd.Timestamp  # the last
-    account: Account
-    costs_name: str
-    sampling: Sampling
-    source: SignalSource
-    analyzers: tuple[AskedAnalyzer, ...]
-    calendar: NamedCalendar | None  # None: bars go on as observed
-    checkpoint: kronos.Checkpoint | None  # None where no model is asked
+    candles: Candles  # up to the end of the run; the market has the bars after it, too
+    market: Market
+    forecaster: Forecaster
 
     @property
     def name(self) -> str:
         """The strategies, each once: `topk+mine`, or `topk-sweep` where it is swept."""
-        names = (f"{one.sweep_of}-sweep" if one.sweep_of else one.name for one in self.strategies)
+        names = (
+            f"{strategy.sweep_of}-sweep" if strategy.sweep_of else strategy.name
+            for strategy in self.strategies
+        )  # fmt: skip
         return "+".join(dict.fromkeys(names))
+
+    @property
+    def signal(self) -> str:
+        """What the strategies' forecasts come from."""
+        return self.config.strategy.signal
+
+    @property
+    def costs_name(self) -> str:
+        """The preset whose costs the account pays, where no other ones were named."""
+        return _costs_name(self.config, self.candles)
 
     @property
     def controls(self) -> tuple[str, ...]:
         """The naive signals that each strategy is repeated on, but for those that are swept."""
-        others = tuple(name for name in NAIVE if name != self.config.strategy.signal)
-        single = any(loaded.sweep_of is None for loaded in self.strategies)
+        others = tuple(name for name in NAIVE if name != self.signal)
+        single = any(strategy.sweep_of is None for strategy in self.strategies)
         return others if self.config.comparison.controls and single else ()
-
-    @property
-    def market(self) -> Market:
-        """What all portfolios trade in."""
-        return Market(
-            frames=self.whole.frames, opens=self.whole.opens, start=self.start, end=self.end,
-            account=self.account, analyzers=self.analyzers,
-        )  # fmt: skip
 
     def plan(self) -> list[Portfolio]:
         """All portfolios. The costs-free ones are left out where there is no cost to leave out."""
-        costs = self.account.costs
+        costs = self.market.account.costs
         return planned(
-            self.strategies, self.config.strategy.signal, self.controls, self.benchmark,
+            self.strategies, self.signal, self.controls, self.benchmark,
             costs_free=self.config.comparison.controls and costs != costs.without_costs(),
         )  # fmt: skip
+
+    def books(self, progress: Progress) -> dict[str, ForecastBook]:
+        """The forecasts of the run's own signal and of its controls', by signal name."""
+        frames, sampling, asofs = self.candles.frames, self.config.sampling, self.asofs()
+        book = self.forecaster.source.book(frames, sampling, asofs, progress)
+        if not len(book):
+            raise WindowError(
+                f"no symbol has {sampling.lookback} bars of history by {self.market.end:%Y-%m-%d}: "
+                "set a smaller --lookback or a later --end"
+            )
+        controls = {
+            name: NaiveSource(name, self.forecaster.calendar).book(frames, sampling, asofs)
+            for name in self.controls
+        }
+        return {self.signal: book} | controls
 
     def asofs(self) -> pd.DatetimeIndex:
         """The bar times at which some strategy asks for forecasts."""
         times = bar_times(self.candles.frames)
-        traded = times[(times >= self.start) & (times <= self.end)].asi8
+        traded = times[(times >= self.market.start) & (times <= self.market.end)].asi8
         due = [due_times(traded, str(loaded.params["rebalance"])) for loaded in self.strategies]
         return pd.DatetimeIndex(np.unique(np.concatenate(due)), tz="UTC")
 
@@ -105,25 +119,29 @@ def prepare(config: RunConfig) -> Prepared:
     whole, calendar = load_data(config.candles)
     start, end = _traded(whole, config.window)
     candles = whole.between(None, end)
-    costs_name = config.account.costs or candles.costs
-    costs = cost_model(costs_name, **asdict(config.cost_overrides))
-    checkpoint = _checkpoint(config)
+    # bars after the end, too: a symbol that comes back later has not ended
+    market = whole.pick(candles.symbols)
     return Prepared(
         config=config,
         strategies=strategies,
         benchmark=_benchmark(config.comparison, candles),
         candles=candles,
-        whole=whole.pick(candles.symbols),
-        start=start,
-        end=end,
-        account=Account(cash=config.account.cash, costs=costs),
-        costs_name=costs_name,
-        sampling=config.sampling,
-        source=_source(config, checkpoint, calendar),
-        analyzers=asked_analyzers(config.comparison.analyzers),
-        calendar=calendar,
-        checkpoint=checkpoint,
-    )
+        market=Market(
+            frames=market.frames, opens=market.opens, start=start, end=end,
+            account=_account(config, candles),
+            analyzers=asked_analyzers(config.comparison.analyzers),
+        ),
+        forecaster=_forecaster(config, calendar),
+    )  # fmt: skip
+
+
+def _costs_name(config: RunConfig, candles: Candles) -> str:
+    return config.account.costs or candles.costs
+
+
+def _account(config: RunConfig, candles: Candles) -> Account:
+    costs = cost_model(_costs_name(config, candles), **asdict(config.cost_overrides))
+    return Account(cash=config.account.cash, costs=costs)
 
 
 def _strategies(options: StrategyOptions) -> tuple[Loaded, ...]:
@@ -139,10 +157,10 @@ def _strategies(options: StrategyOptions) -> tuple[Loaded, ...]:
     preset = _declared_preset(options.preset, classes)
     return tuple(
         Loaded(
-            name=one.name, path=paths[one.strategy], cls=classes[one.strategy], params=one.params,
-            sweep_of=one.strategy if one.swept else None,
+            name=tried.name, path=paths[tried.strategy], params=tried.params,
+            sweep_of=tried.strategy if tried.swept else None,
         )
-        for one in combinations(classes, options.params, options.sweep, preset)
+        for tried in combinations(classes, options.params, options.sweep, preset)
     )  # fmt: skip
 
 
@@ -168,7 +186,7 @@ def _benchmark(options: ComparisonOptions, candles: Candles) -> Loaded | None:
     cls = load_strategy(BENCHMARK_FILE)
     given = {"symbol": options.benchmark} if options.benchmark else {}
     params = params_for({BENCHMARK: cls}, given)[BENCHMARK]
-    return Loaded(name=BENCHMARK, path=BENCHMARK_FILE, cls=cls, params=params)
+    return Loaded(name=BENCHMARK, path=BENCHMARK_FILE, params=params)
 
 
 def _traded(candles: Candles, window: Window) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -189,22 +207,16 @@ def _traded(candles: Candles, window: Window) -> tuple[pd.Timestamp, pd.Timestam
     return inside[0], inside[-1]
 
 
-def _checkpoint(config: RunConfig) -> kronos.Checkpoint | None:
-    if config.strategy.signal != "kronos":
-        return None
-    return load_checkpoint(config.model.model, config.sampling.lookback)
-
-
-def _source(
-    config: RunConfig, checkpoint: kronos.Checkpoint | None, calendar: NamedCalendar | None
-) -> SignalSource:
-    if checkpoint is None:
-        return NaiveSource(config.strategy.signal, calendar)
-    model = config.model
-    return KronosSource(
+def _forecaster(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster:
+    signal, model = config.strategy.signal, config.model
+    if signal != "kronos":
+        return Forecaster(NaiveSource(signal, calendar), None, calendar)
+    checkpoint = load_checkpoint(model.model, config.sampling.lookback)
+    source = KronosSource(
         checkpoint,
         device=model.device,
         dtype=model.dtype,
         store=None if model.store == NO_STORE else ForecastStore(Path(model.store)),
         calendar=calendar,
     )
+    return Forecaster(source, checkpoint, calendar)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from sandbox.forecast import sources as signal
+from sandbox.forecast import backend
 from sandbox.run import job
 from sandbox.run.__main__ import main
 
@@ -74,14 +74,14 @@ def test_a_store_that_knows_a_part_gives_the_same_bytes(run, first):
 @pytest.mark.parametrize("windows", [1, 5])
 def test_the_piece_size_does_not_show(run, first, monkeypatch, windows):
     sizes = []
-    sample = signal._sample
+    sample = backend.sample_windows
 
     def spy(predictor, piece, *more):
         sizes.append(len(piece))
         return sample(predictor, piece, *more)
 
-    monkeypatch.setattr(signal, "_sample", spy)
-    monkeypatch.setattr(signal, "WINDOWS_PER_PIECE", windows)
+    monkeypatch.setattr(backend, "sample_windows", spy)
+    monkeypatch.setattr(backend, "WINDOWS_PER_PIECE", windows)
     assert run()[0] == first
     assert sizes == {1: [1] * 12, 5: [5, 5, 2]}[windows]
 
