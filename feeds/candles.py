@@ -127,8 +127,8 @@ class Candles:
         rows = {
             symbol: frame.index.slice_indexer(first, last) for symbol, frame in self.frames.items()
         }
-        kept = {symbol: here for symbol, here in rows.items() if here.stop > here.start}
-        if not kept:
+        inside = {symbol: here for symbol, here in rows.items() if here.stop > here.start}
+        if not inside:
             raise SpecError(
                 f"{self.spec}: no bar from {start or 'the start'} to {end or 'the end'}; "
                 f"the source has {self._range()}",
@@ -136,9 +136,9 @@ class Candles:
             )
         return replace(
             self,
-            frames={symbol: self.frames[symbol].iloc[here] for symbol, here in kept.items()},
-            opens={symbol: self.opens[symbol][here] for symbol, here in kept.items()},
-            absent=self.absent + tuple(symbol for symbol in rows if symbol not in kept),
+            frames={symbol: self.frames[symbol].iloc[here] for symbol, here in inside.items()},
+            opens={symbol: self.opens[symbol][here] for symbol, here in inside.items()},
+            absent=self.absent + tuple(symbol for symbol in rows if symbol not in inside),
         )
 
     def _range(self) -> str:

@@ -91,7 +91,7 @@ def _gather(
         checked = finish(joined, symbol, source=names, repair=repair)
         sources.append(Source(checked, _meant(symbol, parts), symbol, names))
     bars = place(sources, repair=repair, stamps=stamps, sessions=sessions)
-    frames = {symbol: of.frame for symbol, of in bars.items()}
+    frames = {symbol: placed.frame for symbol, placed in bars.items()}
     repairs = [
         line
         for source in sources
@@ -99,8 +99,8 @@ def _gather(
     ]
     return Candles(
         frames, spec=spec, repairs=tuple(repairs),
-        opens={symbol: of.opens_ns for symbol, of in bars.items()},
-        timing=sentences({symbol: of.said for symbol, of in bars.items()}, frames),
+        opens={symbol: placed.opens_ns for symbol, placed in bars.items()},
+        timing=sentences({symbol: placed.notes for symbol, placed in bars.items()}, frames),
     )  # fmt: skip
 
 
@@ -131,8 +131,8 @@ def _paths(kind: str, pattern: str) -> list[Path]:
         )
     if path.is_file():
         return [path]
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-    files = [name for name in found if name.is_file()]
+    paths = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+    files = [name for name in paths if name.is_file()]
     if not files:
         raise SourceError(
             f"{kind}:{pattern}: no file of that name; give a path or a glob such as data/*.{kind}",
