@@ -55,9 +55,9 @@ def parser(module: str, description: str, arguments: str | None = None) -> argpa
     """`arguments`: what the usage line shows, where all the options would fill a screen."""
     prog = f"python -m {module}"
     usage = arguments and f"{prog} {arguments}"
-    made = _Parser(prog=prog, usage=usage, description=description)
-    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return made
+    new = _Parser(prog=prog, usage=usage, description=description)
+    new.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return new
 
 
 def option(
@@ -96,6 +96,10 @@ def add_data_options(target: argparse._ActionsContainer) -> None:
         "(default: as recognised; dates are whole days)", metavar="open|close",
     )  # fmt: skip
     option(group, "repair", "mend bad candles instead of refusing them", action="store_true")
+    option(
+        group, "calendar", "trading calendar that bars follow, such as XNYS; none: they go on as "
+        "observed (default: that of the data's exchange, where they name it)", metavar="NAME",
+    )  # fmt: skip
 
 
 def _add_window_options(target: argparse._ActionsContainer) -> None:
@@ -113,12 +117,6 @@ def add_model_options(parent: argparse._ActionsContainer) -> None:
     option(target, "temperature", "below 1: nearer to the likeliest", type=float, metavar="X")
     option(target, "top_p", "share of likelihood drawn from; 1 keeps the tails", type=float)
     option(target, "top_k", "tokens drawn from; 0 is all", type=int)
-    option(
-        target,
-        "calendar",
-        "trading calendar of the bars, such as XNYS; none: as observed "
-        "(default: that of the data, if they name one)",
-    )
     option(target, "device", "cpu, cuda or mps (default: the best there is)")
     option(target, "dtype", "numbers the model computes with")
     option(target, "seed", "the same seed draws the same paths", type=int)

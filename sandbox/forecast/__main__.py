@@ -38,19 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = new_parser("sandbox.forecast", "Draw one symbol's forecast.")
-    made.add_argument("--symbol", required=True, metavar="S")
-    made.add_argument(
+    parser = new_parser("sandbox.forecast", "Draw one symbol's forecast.")
+    parser.add_argument("--symbol", required=True, metavar="S")
+    parser.add_argument(
         "--asof", type=a_date, metavar="DATE",
         help="see nothing after this day (default: the data's last bar)",
     )  # fmt: skip
-    made.add_argument(
+    parser.add_argument(
         "--out", type=Path, default=Path("forecasts"), metavar="DIR",
         help="where the charts go (default: forecasts)",
     )  # fmt: skip
-    add_data_options(made)
-    add_model_options(made)
-    return made
+    add_data_options(parser)
+    add_model_options(parser)
+    return parser
 
 
 def _forecast(args: argparse.Namespace) -> None:

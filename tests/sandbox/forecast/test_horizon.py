@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import feeds
 from sandbox.config import Sampling
 from sandbox.errors import ConfigError
 from sandbox.forecast.calendars import ExchangeCalendar, OwnCalendar
@@ -272,3 +273,20 @@ def test_a_horizon_past_the_last_known_session_goes_on_as_observed(spacing):
     with pytest.raises(ConfigError, match=r"--calendar XSHG: its sessions are known for .* only"):
         ExchangeCalendar("XSHG").future_times(past, 10)
     assert np.array_equal(OwnCalendar("XSHG").future_times(past, 10)[0], future_times(past, 10)[0])
+
+
+@pytest.mark.parametrize(
+    ("spec", "holidays_traded", "sessions_without_a_bar"),
+    [
+        ("sample", set(), set()),
+        # an eruption, the lockdown of 2020 and a typhoon shut the exchange
+        ("sample:ph", {"2017-12-08"}, {"2020-01-13", "2020-03-17", "2020-03-18", "2020-11-12"}),
+    ],
+)
+def test_the_samples_keep_to_the_calendars_they_name(spec, holidays_traded, sessions_without_a_bar):
+    candles = feeds.load(spec)
+    days = feeds.bar_times(candles.frames).normalize().tz_localize(None)
+    first, last = days[0], days[-1]
+    known = open_calendar(candles.calendar, first, last).sessions
+    assert {f"{day:%Y-%m-%d}" for day in days.difference(known)} <= holidays_traded
+    assert {f"{day:%Y-%m-%d}" for day in known.difference(days)} <= sessions_without_a_bar
