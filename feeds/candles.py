@@ -43,6 +43,7 @@ class Candles:
     frames: Mapping[str, pd.DataFrame] = field(repr=False)
     spec: str
     costs: str = "us"  # cost preset that suits the source: "us" or "ph"
+    calendar: str | None = None  # trading calendar of the source's exchange, such as "XNYS"
     note: str | None = None  # flaw of a shipped universe, one sentence
     repairs: tuple[str, ...] = ()  # what repair changed, one sentence each
     absent: tuple[str, ...] = ()  # symbols asked for without a bar between start and end
@@ -126,8 +127,8 @@ class Candles:
         rows = {
             symbol: frame.index.slice_indexer(first, last) for symbol, frame in self.frames.items()
         }
-        kept = {symbol: here for symbol, here in rows.items() if here.stop > here.start}
-        if not kept:
+        inside = {symbol: here for symbol, here in rows.items() if here.stop > here.start}
+        if not inside:
             raise SpecError(
                 f"{self.spec}: no bar from {start or 'the start'} to {end or 'the end'}; "
                 f"the source has {self._range()}",
@@ -135,9 +136,9 @@ class Candles:
             )
         return replace(
             self,
-            frames={symbol: self.frames[symbol].iloc[here] for symbol, here in kept.items()},
-            opens={symbol: self.opens[symbol][here] for symbol, here in kept.items()},
-            absent=self.absent + tuple(symbol for symbol in rows if symbol not in kept),
+            frames={symbol: self.frames[symbol].iloc[here] for symbol, here in inside.items()},
+            opens={symbol: self.opens[symbol][here] for symbol, here in inside.items()},
+            absent=self.absent + tuple(symbol for symbol in rows if symbol not in inside),
         )
 
     def _range(self) -> str:

@@ -53,12 +53,12 @@ def _check_shape(frame: pd.DataFrame, symbol: str, source: str | None) -> None:
             )
     index = frame.index
     if not isinstance(index, pd.DatetimeIndex) or str(index.tz) != "UTC" or index.name != "time":
-        found = f"{index.dtype} named {index.name!r}"
+        actual = f"{index.dtype} named {index.name!r}"
         raise TimeError.at(
-            f"the index is {found}",
+            f"the index is {actual}",
             symbol=symbol,
             source=source,
-            value=found,
+            value=actual,
             remedy="it must be a UTC DatetimeIndex named 'time' (feeds.normalise makes it so)",
         )
     if frame.empty:

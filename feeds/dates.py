@@ -38,7 +38,7 @@ class Dates(NamedTuple):
     opens_ns: Times  # [bars]
     closes_ns: Times  # [bars], the last second of the last day
     daily: bool
-    said: str
+    note: str  # how stamps were read, a sentence without its full stop
 
     @classmethod
     def of(cls, times_ns: Times, offsets_ns: Times, *, first_day: bool, zone: str = "") -> Dates:
@@ -50,23 +50,23 @@ class Dates(NamedTuple):
         if length.daily:
             where = zone or ("their own time zone" if offsets_ns.any() else "UTC")
             hours = f"each opens at 00:00 and closes at 23:59:59 in {where}"
-            said = f"Bars are stamped with dates: {hours}"
-            return cls(days_ns, times_ns.copy(), last_seconds(times_ns), True, said)
+            note = f"Bars are stamped with dates: {hours}"
+            return cls(days_ns, times_ns.copy(), last_seconds(times_ns), True, note)
         reading = "first" if first_day else length.reading(days)
         if reading == "last":
             closes = last_seconds(times_ns)
             opens = opening_times(pd.DatetimeIndex(closes, tz="UTC"))
-            said = f"{length.name} bars are stamped with their last day: each closes at its end"
-            return cls(days_ns, opens, closes, False, said)
+            note = f"{length.name} bars are stamped with their last day: each closes at its end"
+            return cls(days_ns, opens, closes, False, note)
         after = length.first_day_after(days) * NS_PER_DAY - offsets_ns
         closes = np.minimum(after, times_ns + _gaps(times_ns)) - NS_PER_SECOND
-        said = f"{length.name} bars are stamped with their first day: each closes with its last one"
+        note = f"{length.name} bars are stamped with their first day: each closes with its last one"
         if reading == "unknown":
-            said = (
+            note = (
                 f"{length.name} bars are stamped with dates that may be their first days or their "
                 "last: taken as the first, and so known the latest (--stamps close: as they stand)"
             )
-        return cls(days_ns, times_ns.copy(), closes, False, said)
+        return cls(days_ns, times_ns.copy(), closes, False, note)
 
 
 class _Length(NamedTuple):

@@ -16,67 +16,53 @@ allowed and what to do; the same facts are attributes for programs.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
 import pandas as pd
 
 REPAIR = "correct the source, or load it with repair=True (--repair)"
 
 
+class Place(TypedDict, total=False):
+    """Where something is wrong, and what: each None where it does not apply."""
+
+    source: str | None  # file or spec it came from
+    row: int | None  # position among the symbol's rows, from 0, in the order of the source
+    time: pd.Timestamp | None  # of that row, UTC
+    value: object  # what was found
+
+
+class Facts(Place, total=False):
+    """All that an error knows."""
+
+    symbol: str | None  # the series concerned
+    remedy: str | None  # what to do
+
+
 class FeedError(Exception):
-    """Base of every error of this package.
+    """Base of every error of this package; its `Facts` are attributes."""
 
-    symbol: the series concerned. source: file or spec it came from. row: position of the first bad
-    row among that symbol's rows, from 0, in the order of the source. time: that row's time (UTC).
-    value: what was found. remedy: what to do. Each is None where it does not apply.
-    """
+    symbol: str | None = None
+    source: str | None = None
+    row: int | None = None
+    time: pd.Timestamp | None = None
+    value: object = None
+    remedy: str | None = None
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        symbol: str | None = None,
-        source: str | None = None,
-        row: int | None = None,
-        time: pd.Timestamp | None = None,
-        value: object = None,
-        remedy: str | None = None,
-    ) -> None:
+    def __init__(self, message: str, **facts: Unpack[Facts]) -> None:
         super().__init__(message)
-        self.symbol = symbol
-        self.source = source
-        self.row = row
-        self.time = time
-        self.value = value
-        self.remedy = remedy
+        vars(self).update(facts)
 
     @classmethod
-    def at(
-        cls,
-        problem: str,
-        *,
-        symbol: str,
-        remedy: str,
-        source: str | None = None,
-        row: int | None = None,
-        time: pd.Timestamp | None = None,
-        value: object = None,
-    ) -> Self:
+    def at(cls, problem: str, *, symbol: str, remedy: str, **place: Unpack[Place]) -> Self:
         """An error whose text is `SYMBOL (source), row N (time): problem; remedy`."""
+        source, row, time = place.get("source"), place.get("row"), place.get("time")
         where = symbol if source is None else f"{symbol} ({source})"
         if row is not None:
             where += f", row {row}"
         if time is not None and not pd.isna(time):
             where += f" ({time:%Y-%m-%d %H:%M:%S} UTC)"
-        return cls(
-            f"{where}: {problem}; {remedy}",
-            symbol=symbol,
-            source=source,
-            row=row,
-            time=time,
-            value=value,
-            remedy=remedy,
-        )
+        return cls(f"{where}: {problem}; {remedy}", symbol=symbol, remedy=remedy, **place)
 
 
 class SpecError(FeedError):

@@ -58,14 +58,13 @@ def from_frames(
     frames: Mapping[str, pd.DataFrame],
     *,
     spec: str = "frames",
-    costs: str = "us",
-    note: str | None = None,
     repair: bool = False,
     stamps: Stamps | None = None,
     sessions: Sessions | None = None,
 ) -> Candles:
     """Candles of tables in memory, one a symbol, normalised and checked as a file's are.
 
+    What suits them can be named with `dataclasses.replace`: `replace(candles, costs="ph")`.
     stamps, sessions: as for `feeds.load`. Raises `FeedError` for no frames and `CandleError` for
     candles that break the contract.
     """
@@ -73,9 +72,7 @@ def from_frames(
         symbol: [_Piece(spec, arrange(raw, symbol, lenient=repair))]
         for symbol, raw in frames.items()
     }
-    return _gather(
-        pieces, spec, repair=repair, costs=costs, note=note, stamps=stamps, sessions=sessions
-    )
+    return _gather(pieces, spec, repair=repair, stamps=stamps, sessions=sessions)
 
 
 def _gather(
@@ -83,8 +80,6 @@ def _gather(
     spec: str,
     *,
     repair: bool,
-    costs: str = "us",
-    note: str | None = None,
     stamps: Stamps | None,
     sessions: Sessions | None,
 ) -> Candles:
@@ -96,16 +91,16 @@ def _gather(
         checked = finish(joined, symbol, source=names, repair=repair)
         sources.append(Source(checked, _meant(symbol, parts), symbol, names))
     bars = place(sources, repair=repair, stamps=stamps, sessions=sessions)
-    frames = {symbol: of.frame for symbol, of in bars.items()}
+    frames = {symbol: placed.frame for symbol, placed in bars.items()}
     repairs = [
         line
         for source in sources
         for line in (*source.checked.repairs, *bars[source.symbol].repairs)
     ]
     return Candles(
-        frames, spec=spec, costs=costs, note=note, repairs=tuple(repairs),
-        opens={symbol: of.opens_ns for symbol, of in bars.items()},
-        timing=sentences({symbol: of.said for symbol, of in bars.items()}, frames),
+        frames, spec=spec, repairs=tuple(repairs),
+        opens={symbol: placed.opens_ns for symbol, placed in bars.items()},
+        timing=sentences({symbol: placed.notes for symbol, placed in bars.items()}, frames),
     )  # fmt: skip
 
 
@@ -136,8 +131,8 @@ def _paths(kind: str, pattern: str) -> list[Path]:
         )
     if path.is_file():
         return [path]
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-    files = [name for name in found if name.is_file()]
+    paths = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+    files = [name for name in paths if name.is_file()]
     if not files:
         raise SourceError(
             f"{kind}:{pattern}: no file of that name; give a path or a glob such as data/*.{kind}",

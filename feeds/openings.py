@@ -37,7 +37,7 @@ class Placed(NamedTuple):
 
     frame: pd.DataFrame  # [bars, 6], by close time
     opens_ns: Times  # [bars]
-    said: tuple[str, ...]  # what was recognised, converted or assumed
+    notes: tuple[str, ...]  # what was recognised, converted or assumed
     doubt: Doubt | None = None
     repairs: tuple[str, ...] = ()
 
@@ -58,22 +58,23 @@ def place(
     if len(bars) == 1 or stamps is not None:
         return bars
     by_symbol = {source.symbol: source for source in sources}
-    for doubt, found in OTHERWISE.items():
-        read = {symbol: _read(by_symbol[symbol], of) for symbol, of in bars.items()}
+    for doubt, otherwise in OTHERWISE.items():
+        read = {symbol: _read(by_symbol[symbol], placed) for symbol, placed in bars.items()}
         wrong = contradicted(read, doubt)
         if wrong and doubt == "closes":  # a source stamps all its moments alike
             witness = next(iter(wrong.values()))
-            wrong = {symbol: witness for symbol, of in bars.items() if of.doubt == doubt}
+            wrong = {s: witness for s, placed in bars.items() if placed.doubt == doubt}
         for symbol, witness in wrong.items():
             bars[symbol] = _placed(
-                by_symbol[symbol], repair=repair, stamps=found, sessions=sessions,
+                by_symbol[symbol], repair=repair, stamps=otherwise, sessions=sessions,
                 why=f"the prices of {witness} show",
             )  # fmt: skip
     return bars
 
 
 def _read(source: Source, bars: Placed) -> Read:
-    stamps, closes = (pd.DatetimeIndex(of.index).asi8 for of in (source.checked.frame, bars.frame))
+    both = (source.checked.frame, bars.frame)
+    stamps, closes = (pd.DatetimeIndex(frame.index).asi8 for frame in both)
     first, last = (bars.frame[name].to_numpy() for name in ("open", "close"))
     return Read(bars.doubt, stamps, bars.opens_ns, closes, last, np.log(last / first))
 
@@ -91,14 +92,14 @@ def _placed(
     times = pd.DatetimeIndex(checked.frame.index).asi8
     opened = checked.opened_ns if meant.opened else None
     stamped = Stamped(times, checked.offsets_ns, opened, meant.column)
-    found = timed(stamped, stamps, sessions, why=why)
-    index = pd.DatetimeIndex(found.closes_ns, tz="UTC", name="time")
+    bar_times = timed(stamped, stamps, sessions, why=why)
+    index = pd.DatetimeIndex(bar_times.closes_ns, tz="UTC", name="time")
     frame = checked.frame.set_axis(index, axis=0)
-    opens, repairs = found.opens_ns, tuple[str, ...]()
+    opens, repairs = bar_times.opens_ns, tuple[str, ...]()
     if opened is not None and repair:
         opens, repairs = _mended(index, opens, symbol)
     check_openings(index, opens, symbol, source=name)
-    return Placed(frame, opens, found.said, found.doubt, repairs)
+    return Placed(frame, opens, bar_times.notes, bar_times.doubt, repairs)
 
 
 def _mended(index: pd.DatetimeIndex, opens: Times, symbol: str) -> tuple[Times, tuple[str, ...]]:
@@ -109,8 +110,8 @@ def _mended(index: pd.DatetimeIndex, opens: Times, symbol: str) -> tuple[Times, 
     rows = (
         f"{int(wrong.sum())} {'row' if wrong.sum() == 1 else 'rows'}, first {first:%Y-%m-%d %H:%M}"
     )
-    said = f"{symbol}: took opening times that cannot be from the spacing of the bars ({rows})"
-    return np.where(wrong, opening_times(index), opens), (said,)
+    note = f"{symbol}: took opening times that cannot be from the spacing of the bars ({rows})"
+    return np.where(wrong, opening_times(index), opens), (note,)
 
 
 def _refuse_contradiction(meant: Meant, stamps: Stamps | None, symbol: str, source: str) -> None:
@@ -118,13 +119,13 @@ def _refuse_contradiction(meant: Meant, stamps: Stamps | None, symbol: str, sour
     if stamps is None:
         return
     if meant.opened and stamps == "open":
-        found = "opening times have a column of their own"
+        known = "opening times have a column of their own"
     elif meant.column != "time" and meant.column != stamps:
-        found = f"its times are {'opening' if meant.column == 'open' else 'closing'} times by name"
+        known = f"its times are {'opening' if meant.column == 'open' else 'closing'} times by name"
     else:
         return
     raise TimeError.at(
-        f"{found}, against stamps={stamps!r} (--stamps {stamps})",
+        f"{known}, against stamps={stamps!r} (--stamps {stamps})",
         symbol=symbol,
         source=source,
         value=stamps,

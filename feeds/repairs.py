@@ -35,7 +35,7 @@ def repair(
     frame: a `DatetimeIndex` (UTC; missing, unsorted and doubled times are allowed) and float64
     columns: the four prices and, where there are any, volume and amount. In order: rows without a
     time, with a NaN or infinite value or with a price not above 0 are dropped; rows are sorted by
-    time; of rows with one time the last is kept; high and low are widened to hold open and close;
+    time; of rows with one time the last is usable; high and low are widened to hold open and close;
     negative volumes and amounts become 0. Raises `SourceError` if no row is left.
     """
     notes = _Notes(symbol)
@@ -55,8 +55,8 @@ def _drop_unusable(frame: pd.DataFrame, notes: _Notes) -> pd.DataFrame:
     notes.add(untimed, "dropped rows without a readable time", times)
     notes.add(broken, "dropped rows with a NaN or infinite value", times)
     notes.add(unpriced, "dropped rows with a price not above 0", times)
-    kept: pd.DataFrame = frame.loc[~(untimed | broken | unpriced)]
-    return kept
+    usable: pd.DataFrame = frame.loc[~(untimed | broken | unpriced)]
+    return usable
 
 
 def _in_order(frame: pd.DataFrame, notes: _Notes) -> pd.DataFrame:

@@ -77,20 +77,20 @@ def meaning(column: object) -> str | None:
 
 def find_columns(raw: pd.DataFrame, source: str) -> dict[str, object]:
     """Meaning to column of `raw`; raises `ColumnError` where two columns mean one thing."""
-    found: dict[str, object] = {}
+    by_meaning: dict[str, object] = {}
     for column in raw.columns:
         name = meaning(column)
         if name is None:
             continue
-        if name in found:
+        if name in by_meaning:
             raise ColumnError.at(
-                f"columns {str(found[name])!r} and {str(column)!r} both mean {name}",
+                f"columns {str(by_meaning[name])!r} and {str(column)!r} both mean {name}",
                 symbol=source,
                 value=str(column),
                 remedy="keep one of them",
             )
-        found[name] = column
-    return found
+        by_meaning[name] = column
+    return by_meaning
 
 
 def with_index_as_column(raw: pd.DataFrame) -> pd.DataFrame:
@@ -111,25 +111,25 @@ def arrange(
     and `TimeError` for times that cannot be read; `lenient` turns unreadable cells into NaN.
     """
     raw = with_index_as_column(raw)
-    found = find_columns(raw, symbol if source is None else f"{symbol} ({source})")
-    stamps = "time" if "time" in found or "open_time" not in found else "open_time"
-    _require((stamps, *PRICES), found, raw, symbol, source)
+    by_meaning = find_columns(raw, symbol if source is None else f"{symbol} ({source})")
+    stamps = "time" if "time" in by_meaning or "open_time" not in by_meaning else "open_time"
+    _require((stamps, *PRICES), by_meaning, raw, symbol, source)
     if raw.empty:
         raise empty(symbol, source)
-    parsed = parse_times(raw[found[stamps]], symbol, source=source, lenient=lenient)
+    parsed = parse_times(raw[by_meaning[stamps]], symbol, source=source, lenient=lenient)
     columns = {
-        name: _numbers(raw[found[name]], name, parsed.times, symbol, source, lenient)
+        name: _numbers(raw[by_meaning[name]], name, parsed.times, symbol, source, lenient)
         for name in COLUMNS
-        if name in found
+        if name in by_meaning
     }
     frame = pd.DataFrame(
         columns | {OFFSET: parsed.offsets_ns, OPENED: np.full(len(raw), NO_TIME)},
         index=parsed.times,
     )
-    opened = {"time", "open_time"} <= set(found)
+    opened = {"time", "open_time"} <= set(by_meaning)
     if opened:
-        frame = _with_openings(frame, raw[found["open_time"]], parsed, symbol, source, lenient)
-    column: Column = "open" if stamps == "open_time" else _called_after(found["time"])
+        frame = _with_openings(frame, raw[by_meaning["open_time"]], parsed, symbol, source, lenient)
+    column: Column = "open" if stamps == "open_time" else _called_after(by_meaning["time"])
     if opened and (frame[OPENED] == parsed.times.asi8).all():
         column, opened = "open", False  # one column said twice
     return Arranged(frame, parsed.zoned, Meant(column, opened))
@@ -137,13 +137,13 @@ def arrange(
 
 def _require(
     names: tuple[str, ...],
-    found: dict[str, object],
+    by_meaning: dict[str, object],
     raw: pd.DataFrame,
     symbol: str,
     source: str | None,
 ) -> None:
     for name in names:
-        if name not in found:
+        if name not in by_meaning:
             raise ColumnError.at(
                 f"no column {name}; there are {', '.join(map(str, raw.columns)) or 'none'}",
                 symbol=symbol,

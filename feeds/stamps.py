@@ -50,7 +50,7 @@ class Timed(NamedTuple):
 
     closes_ns: Times  # [bars]
     opens_ns: Times  # [bars], each before its close and none before the close of the last bar
-    said: tuple[str, ...] = ()  # what was recognised, converted or assumed
+    notes: tuple[str, ...] = ()  # what was recognised, converted or assumed
     doubt: Doubt | None = None
 
 
@@ -102,31 +102,31 @@ def _are_dates(stamped: Stamped) -> bool:
     return opened is None or bool((opened >= stamped.times_ns).any())
 
 
-def _closed(stamped: Stamped, held: Held | None, *said: str) -> Timed:
+def _closed(stamped: Stamped, held: Held | None, *notes: str) -> Timed:
     """Stamps that are closing times."""
     closes = stamped.times_ns
     if stamped.opened_ns is not None:
-        return Timed(closes, stamped.opened_ns, said)
+        return Timed(closes, stamped.opened_ns, notes)
     opens = opening_times(_index(closes))
     if held is not None:
         bound = held.opens_of_closes()
         if bound is None:
-            return Timed(closes, opens, (*said, _not_used(held.name)))
+            return Timed(closes, opens, (*notes, _not_used(held.name)))
         opens = np.maximum(opens, bound)
-    return Timed(closes, opens, said)
+    return Timed(closes, opens, notes)
 
 
-def _opened(stamped: Stamped, held: Held | None, said: str) -> Timed:
+def _opened(stamped: Stamped, held: Held | None, note: str) -> Timed:
     """Stamps that are opening times."""
     opens = stamped.times_ns
     closes = closing_times(_index(opens))
-    said = f"{said}: each bar closes its length later"
+    note = f"{note}: each bar closes its length later"
     if held is not None:
         bound = held.closes_of_opens()
         if bound is None:
-            return Timed(closes, opens, (said, _not_used(held.name)))
+            return Timed(closes, opens, (note, _not_used(held.name)))
         closes = np.minimum(closes, bound)
-    return Timed(closes, opens, (said,))
+    return Timed(closes, opens, (note,))
 
 
 def _dated(
@@ -135,23 +135,23 @@ def _dated(
     """Stamps that are dates."""
     first_day = declared == "open" or stamped.column == "open"
     dates = Dates.of(stamped.times_ns, stamped.offsets_ns, first_day=first_day, zone=zone)
-    opens, closes, said = dates.opens_ns, dates.closes_ns, [dates.said]
+    opens, closes, notes = dates.opens_ns, dates.closes_ns, [dates.note]
     if sessions is None and dates.daily:
-        said = [f"{dates.said}, as long as no --exchange gives its hours"]
+        notes = [f"{dates.note}, as long as no --calendar gives its hours"]
     elif sessions is not None and dates.daily:
-        found = Held.of(sessions, dates.days_ns).of_dates(dates.days_ns)
-        if found is None:
-            said.append(_not_used(sessions.name))
+        sessions_of_dates = Held.of(sessions, dates.days_ns).of_dates(dates.days_ns)
+        if sessions_of_dates is None:
+            notes.append(_not_used(sessions.name))
         else:
-            hours, has_one = found
+            hours, has_one = sessions_of_dates
             opens = np.where(has_one, hours.opens_ns, opens)
             closes = np.where(has_one, hours.closes_ns, closes)
-            said = [f"{WITH_SESSION} of {sessions.name}"]
+            notes = [f"{WITH_SESSION} of {sessions.name}"]
     if stamped.opened_ns is not None:
-        return Timed(closes, stamped.opened_ns, tuple(said))
+        return Timed(closes, stamped.opened_ns, tuple(notes))
     opens[1:] = np.maximum(opens[1:], closes[:-1])
-    doubtful = stamped.column == "time" and dates.said in said[0] and dates.daily and not first_day
-    return Timed(closes, opens, tuple(said), "dates" if doubtful else None)
+    doubtful = stamped.column == "time" and dates.note in notes[0] and dates.daily and not first_day
+    return Timed(closes, opens, tuple(notes), "dates" if doubtful else None)
 
 
 def _days_beside_shorter_bars(local_ns: Times) -> NDArray[np.bool_]:

@@ -27,15 +27,15 @@ RULE = "an order fills only in a bar that opens at or after its decision"
 
 
 def sentences(
-    said: Mapping[str, Sequence[str]], frames: Mapping[str, pd.DataFrame]
+    notes: Mapping[str, Sequence[str]], frames: Mapping[str, pd.DataFrame]
 ) -> tuple[str, ...]:
-    """`said`: by symbol how its stamps were read, in sentences without their full stop."""
+    """`notes`: by symbol how its stamps were read, in sentences without their full stop."""
     by_text: dict[str, list[str]] = {}
-    for symbol, texts in said.items():
+    for symbol, texts in notes.items():
         for text in texts:
             by_text.setdefault(text, []).append(symbol)
     read = [
-        f"{text}." if len(symbols) == len(said) else f"{text} ({listed(symbols)})."
+        f"{text}." if len(symbols) == len(notes) else f"{text} ({listed(symbols)})."
         for text, symbols in by_text.items()
     ]
     return (*read, *_differences(frames))

@@ -12,8 +12,8 @@ import pandas as pd
 def nearest(word: str, names: Iterable[str]) -> str | None:
     """The name most like `word`, whatever its case, or None where none is near."""
     by_lower = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[found[0]] if found else None
+    matches = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[matches[0]] if matches else None
 
 
 def listed(names: Sequence[str], at_most: int = 5) -> str:

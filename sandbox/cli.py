@@ -14,21 +14,31 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, TypeVar, get_args
 
 from feeds import FeedError
 from sandbox import interrupts
-from sandbox.config import CostsName, RunConfig, SignalName, options_in
+from sandbox.config import (
+    FORMER_NAMES,
+    NO_CALENDAR,
+    Config,
+    CostsName,
+    RunConfig,
+    SignalName,
+    option_hint,
+    options_in,
+)
 from sandbox.errors import ConfigError, SandboxError
 from sandbox.memory import is_shortage, ran_out
 from sandbox.presets import PRESETS, preset_options
-from sandbox.words import nearest
 
 # A variable of the environment that makes a run's process one that tries strategies for a proof:
 # the number of the socket to take them from.
 TRIALS_SOCKET = "SANDBOX_TRIALS"
 
-_UNSET: Any = argparse.SUPPRESS  # an option not given leaves RunConfig's default in charge
+_UNSET: Any = argparse.SUPPRESS  # an option that is not given keeps the default of its record
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,9 +46,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         wrong = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
-        near = nearest(wrong, self._option_string_actions)
-        if wrong.startswith("--") and near:
-            message += f"; did you mean {near}?"
+        if wrong.startswith("--"):
+            message += option_hint(wrong, self._option_string_actions)
         super().error(message)
 
 
@@ -46,16 +55,16 @@ def parser(module: str, description: str, arguments: str | None = None) -> argpa
     """`arguments`: what the usage line shows, where all the options would fill a screen."""
     prog = f"python -m {module}"
     usage = arguments and f"{prog} {arguments}"
-    made = _Parser(prog=prog, usage=usage, description=description)
-    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return made
+    new = _Parser(prog=prog, usage=usage, description=description)
+    new.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return new
 
 
 def option(
     target: argparse._ActionsContainer, name: str, help_text: str, flag: str = "", **kind: Any
 ) -> None:
     """An option of `RunConfig`, whose default it shows and leaves unset."""
-    default = RunConfig.model_fields[name].default
+    default = RunConfig.options()[name].default
     shown = "" if default in (None, False, ()) else f" (default: {default})"
     flag = flag or f"--{name.replace('_', '-')}"
     target.add_argument(flag, dest=name, default=_UNSET, help=help_text + shown, **kind)
@@ -87,6 +96,10 @@ def add_data_options(target: argparse._ActionsContainer) -> None:
         "(default: as recognised; dates are whole days)", metavar="open|close",
     )  # fmt: skip
     option(group, "repair", "mend bad candles instead of refusing them", action="store_true")
+    option(
+        group, "calendar", "trading calendar that bars follow, such as XNYS; none: they go on as "
+        "observed (default: that of the data's exchange, where they name it)", metavar="NAME",
+    )  # fmt: skip
 
 
 def _add_window_options(target: argparse._ActionsContainer) -> None:
@@ -104,7 +117,6 @@ def add_model_options(parent: argparse._ActionsContainer) -> None:
     option(target, "temperature", "below 1: nearer to the likeliest", type=float, metavar="X")
     option(target, "top_p", "share of likelihood drawn from; 1 keeps the tails", type=float)
     option(target, "top_k", "tokens drawn from; 0 is all", type=int)
-    option(target, "exchange", "trading calendar of the bars, such as XNYS (default: as observed)")
     option(target, "device", "cpu, cuda or mps (default: the best there is)")
     option(target, "dtype", "numbers the model computes with")
     option(target, "seed", "the same seed draws the same paths", type=int)
@@ -152,17 +164,40 @@ def a_date(text: str) -> date:
 
 def config_of(args: argparse.Namespace) -> RunConfig:
     """The options given, over those of `--config`, over those of `--preset`, over the defaults."""
-    given = {
-        name: value
-        for name, value in vars(args).items()
-        if name in RunConfig.model_fields and value not in (None, []) and name != "sweep"
-    }
     file = getattr(args, "config", None)
-    in_file = options_in(file) if file else {}
-    options = in_file | given
+    in_file = _with_new_names(options_in(file), file) if file else {}
+    options = in_file | _given(args, RunConfig)
     options["params"] = _mapping(in_file, "params") | parse_params(getattr(args, "param", []))
     options["sweep"] = _mapping(in_file, "sweep") | parse_sweep(getattr(args, "sweep", []))
     return RunConfig.of(**preset_options(options.get("preset")) | options)
+
+
+def records_of(args: argparse.Namespace, kind: type[AnyConfig]) -> AnyConfig:
+    """The records of a command that takes its options from its command line alone."""
+    return kind.of(**_given(args, kind))
+
+
+def _given(args: argparse.Namespace, kind: type[Config]) -> dict[str, Any]:
+    known = kind.options()
+    return {
+        name: value
+        for name, value in vars(args).items()
+        if name in known and value not in (None, []) and name != "sweep"
+    }
+
+
+def _with_new_names(options: dict[str, Any], file: Path) -> dict[str, Any]:
+    """What a file written before an option was renamed means today, which a line says.
+
+    A run without an exchange took the times of its bars as observed, whatever the data were.
+    """
+    for former, now in FORMER_NAMES.items():
+        if former in options and now not in options:
+            value = options.pop(former)
+            options[now] = NO_CALENDAR if value is None else value
+            read = f"{former} is called {now} now, and is read as '{now}: {options[now]}'"
+            print(f"note: {file}: {read}", file=sys.stderr)
+    return options
 
 
 def parse_params(texts: Iterable[str]) -> dict[str, str]:

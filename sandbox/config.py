@@ -1,18 +1,23 @@
-"""What a run is made of: one frozen record, checked when it is built.
+"""What a run is made of: records of options, each frozen and checked when it is built.
 
-Built from defaults, a preset, a file and the command line, each over the one before it.
+A command takes the records it needs: a run all of them, a forecast those of candles, model and
+sampling. To a user options are flat (`seed: 1`, `--seed 1`), whichever record they belong to. A
+command's are built from defaults, a preset, a file and the command line, each over the one before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_type_hints
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from sandbox.errors import ConfigError
 from sandbox.words import nearest
@@ -20,7 +25,8 @@ from sandbox.words import nearest
 Param = bool | int | float | str
 SignalName = Literal["kronos", "momentum", "reversal", "volatility", "random", "random-walk"]
 CostsName = Literal["us", "ph", "cn", "crypto", "none"]
-NO_STORE = "none"
+NO_STORE = NO_CALENDAR = "none"
+FORMER_NAMES = {"exchange": "calendar"}  # of options, and what they are called now
 COLUMNS = 6  # of a bar: open, high, low, close, volume, amount
 WINDOW_BYTES = 64  # of a window's row, asof and place in the list of symbols
 
@@ -37,82 +43,184 @@ def _values(value: Any) -> Any:
     return [value] if isinstance(value, bool | int | float) else value
 
 
-Bps = Annotated[float, Field(ge=0, lt=10_000)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Values = Annotated[tuple[Param, ...], BeforeValidator(_values), Field(min_length=1)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # in quote currency
+Bps = Annotated[float, Field(ge=0, lt=10_000)]
+Pct = Annotated[float, Field(gt=0, le=100)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class RunConfig(BaseModel):
-    """Everything that decides the outcome of a run. Times are UTC, dates are inclusive."""
+@dataclass(frozen=True, kw_only=True)
+class StrategyOptions:
+    """Which strategies, with which parameters, on which signal."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    strategies: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()  # paths of files
+    strategies: Texts = ()  # paths of files
     params: Mapping[str, Param] = Field(default_factory=dict)  # k, or topk.k for one of several
     sweep: Mapping[str, Values] = Field(default_factory=dict)  # as params, with all values to try
     preset: str | None = None  # named settings that the rest goes over
+    signal: SignalName = "kronos"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandleOptions:
+    """Where candles come from, and how they are read."""
+
     data: str = "sample"  # data spec
     repair: bool = False  # mend bad candles instead of refusing them
     stamps: Literal["open", "close"] | None = None  # what a file's times are; None: as recognised
+    # trading calendar of the bars, such as XNYS; "none": as observed; None: that of the data
+    calendar: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What is traded. Dates are UTC and inclusive."""
+
     start: date = date(2020, 1, 2)  # first session that may be traded
     end: date = date(2024, 12, 31)  # last session; the data's own end where that comes first
 
-    signal: SignalName = "kronos"
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"--end {self.end} is before --start {self.start}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which weights forecast, what computes, and where forecasts are kept."""
+
     model: str = "bundled"  # checkpoint name
+    device: str | None = None  # None: the best this machine has
+    dtype: Literal["float32", "bfloat16"] = "float32"  # numbers the model computes with
+    store: str = "store"  # folder that keeps forecasts, or "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How forecasts are drawn."""
+
     lookback: Annotated[int, Field(ge=2, le=4096)] = 90  # bars the signal sees, asof included
     horizon: Annotated[int, Field(ge=1, le=512)] = 5  # bars it forecasts
     samples: Annotated[int, Field(ge=1, le=4096)] = 32  # paths it draws for each forecast
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # 1 keeps the tails
     top_k: Annotated[int, Field(ge=0)] = 0  # 0 keeps every token
-    exchange: str | None = None  # trading calendar of the bars, such as XNYS; None: as observed
-    device: str | None = None  # None: the best this machine has
-    dtype: Literal["float32", "bfloat16"] = "float32"  # numbers the model computes with
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    store: str = "store"  # folder that keeps forecasts, or "none"
 
-    cash: Annotated[float, Field(gt=0, allow_inf_nan=False)] = (
-        100_000.0  # at the start, in quote currency
-    )
-    costs: CostsName | None = None  # a market's preset; None: that of the data
-    commission_bps: Bps | None = None  # this and the rest of the block: None is the preset's
-    min_commission: Amount | None = None  # an order and bar, in quote currency
+    @property
+    def path_bytes(self) -> int:
+        """Of the paths of one forecast, in float32."""
+        return 4 * self.samples * self.horizon * COLUMNS
+
+    @property
+    def window_bytes(self) -> int:
+        """Of one window, without its candles: the times to come, once shared and once its own."""
+        return WINDOW_BYTES + 2 * 8 * self.horizon
+
+    @property
+    def shape_in_words(self) -> str:
+        return f"{self.samples:,} paths of {self.horizon:,} bars each"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostOptions:
+    """Single costs in place of those of a market's preset; None leaves the preset's."""
+
+    commission_bps: Bps | None = None
+    min_commission: NotNegative | None = None  # an order and bar, in quote currency
     sell_tax_bps: Bps | None = None
     slippage_bps: Bps | None = None
-    impact: Annotated[float, Field(ge=0, le=100)] | None = None  # k of k * sigma * sqrt(size / ADV)
-    volume_cap_pct: Annotated[float, Field(gt=0, le=100)] | None = None  # of a bar's volume
-    lot_size: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    impact: NotNegative | None = None  # k of k * sigma * sqrt(size / ADV)
+    volume_cap_pct: Pct | None = None  # of a bar's volume
+    lot_size: Positive | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountOptions:
+    """What a portfolio starts with, and which market's costs it pays."""
+
+    cash: Positive = 100_000.0  # in quote currency
+    costs: CostsName | None = None  # a market's preset; None: that of the data
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonOptions:
+    """What the strategies are compared with, and what else is measured."""
 
     benchmark: str | None = None  # a symbol to hold; None: the whole universe in equal parts
     with_benchmark: bool = True
     # the same strategies on the naive signals, and once more without any costs
     controls: bool = True
-    # Backtrader's, such as SharpeRatio or TimeReturn:timeframe=Months
-    analyzers: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    analyzers: Texts = ()  # Backtrader's, such as SharpeRatio or TimeReturn:timeframe=Months
 
-    @model_validator(mode="after")
-    def _check_window(self) -> Self:
-        if self.end < self.start:
-            raise ValueError(f"--end {self.end} is before --start {self.start}")
-        return self
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """The records of options that a command takes: the fields of a class derived from this one."""
 
     @classmethod
-    def of(cls, **options: Any) -> RunConfig:
-        """Build one, with the first complaint as a single line."""
+    def of(cls, **options: Any) -> Self:
+        """From options by their names; raises `ConfigError` with the first complaint, one line."""
         try:
-            return cls(**options)
+            records = {
+                place: record(**{name: options[name] for name in _fields(record).keys() & options})
+                for place, record in cls.records().items()
+            }
         except ValidationError as error:
             raise ConfigError(_first_complaint(error)) from error
+        known = cls.options()
+        for name in options:
+            if name not in known:
+                flag = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{flag}: no such option{option_hint(name, known)}")
+        return cls(**records)
 
-    def cost_overrides(self) -> dict[str, float | None]:
-        """What was said about single costs; None leaves the preset's."""
-        return {name: getattr(self, name) for name in COST_OPTIONS}
+    @classmethod
+    def records(cls) -> dict[str, Any]:
+        """Each field's class."""
+        return get_type_hints(cls)
+
+    @classmethod
+    def options(cls) -> dict[str, FieldInfo]:
+        """The options of all records by their names."""
+        return {
+            name: field
+            for record in cls.records().values()
+            for name, field in _fields(record).items()
+        }
+
+    def flat(self) -> dict[str, Any]:
+        """All options as plain JSON values, from which `of` builds the same."""
+        return {
+            name: value
+            for place, record in self.records().items()
+            for name, value in _plain(record).dump_python(getattr(self, place), mode="json").items()
+        }
 
 
-COST_OPTIONS = (
-    "commission_bps", "min_commission", "sell_tax_bps", "slippage_bps", "impact",
-    "volume_cap_pct", "lot_size",
-)  # fmt: skip
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig(Config):
+    """Everything that decides the outcome of a run."""
+
+    strategy: StrategyOptions
+    candles: CandleOptions
+    window: Window
+    model: ModelOptions
+    sampling: Sampling
+    account: AccountOptions
+    cost_overrides: CostOptions
+    comparison: ComparisonOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ForecastConfig(Config):
+    """What decides a forecast."""
+
+    candles: CandleOptions
+    model: ModelOptions
+    sampling: Sampling
 
 
 def options_in(path: Path) -> dict[str, Any]:
@@ -130,45 +238,76 @@ def options_in(path: Path) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in content.items()}
 
 
+def option_hint(name: str, known: Iterable[str]) -> str:
+    """What an unknown option is called now, or is near to; empty where nothing is near.
+
+    `name` and the `known` ones are all flags (`--top-p`) or all names of fields (`top_p`).
+    """
+    known = list(known)
+    for former, now in FORMER_NAMES.items():
+        renamed = name.replace(former, now)
+        if name.lstrip("-") == former and renamed in known:
+            return f"; it is called {renamed} now"
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
+
+
+def check_ranges(record: object) -> None:
+    """Refuses a number that the type of its field in a plain dataclass does not allow.
+
+    Pydantic's dataclasses, such as those above, check themselves. Raises `ConfigError`.
+    """
+    for name, (allowed, words) in _ranges(type(record)).items():  # type: ignore[arg-type]
+        value = getattr(record, name)
+        try:
+            allowed.validate_python(value)
+        except ValidationError:
+            raise ConfigError(f"{name} {value}: it must be {words}") from None
+
+
 def _first_complaint(error: ValidationError) -> str:
     first = error.errors()[0]
     text = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return text
-    option = str(first["loc"][0])
-    flag = f"--{option.replace('_', '-')}"
-    if first["type"] == "extra_forbidden":
-        near = nearest(option, RunConfig.model_fields)
-        return f"{flag}: no such option" + (f"; did you mean {near}?" if near else "")
+    flag = f"--{str(first['loc'][0]).replace('_', '-')}"
     return f"{flag} {first['input']!r}: {text[:1].lower()}{text[1:]}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How forecasts are drawn."""
+def _fields(record: Any) -> dict[str, FieldInfo]:
+    fields: dict[str, FieldInfo] = record.__pydantic_fields__
+    return fields
 
-    lookback: int = 90  # bars the model sees, asof included
-    horizon: int = 5  # bars it forecasts
-    samples: int = 16  # paths a forecast
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int = 0
 
-    @classmethod
-    def of(cls, config: RunConfig) -> Sampling:
-        return cls(**{name: getattr(config, name) for name in cls.__dataclass_fields__})
+@lru_cache
+def _plain(record: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(record)
 
-    @property
-    def path_bytes(self) -> int:
-        """Of the paths of one forecast, in float32."""
-        return 4 * self.samples * self.horizon * COLUMNS
 
-    @property
-    def window_bytes(self) -> int:
-        """Of one window, without its candles: the times to come, once shared and once its own."""
-        return WINDOW_BYTES + 2 * 8 * self.horizon
+@lru_cache
+def _ranges(cls: Any) -> dict[str, tuple[TypeAdapter[Any], str]]:
+    """By field: what checks its values, and which are allowed, in words."""
+    hints = get_type_hints(cls, include_extras=True)
+    words = {name: _range_in_words(hint) for name, hint in hints.items()}
+    return {name: (TypeAdapter(hints[name]), text) for name, text in words.items() if text}
 
-    @property
-    def shape_in_words(self) -> str:
-        return f"{self.samples:,} paths of {self.horizon:,} bars each"
+
+_BOUNDS = {"ge": "{:g} or more", "gt": "above {:g}", "lt": "below {:g}", "le": "at most {:g}"}
+
+
+def _range_in_words(hint: Any) -> str:
+    """`0 or more and below 10000`; empty where a type has no bounds."""
+    infos = [
+        info
+        for kind in (hint, *get_args(hint))
+        for info in getattr(kind, "__metadata__", ())
+        if isinstance(info, FieldInfo)
+    ]
+    bounds = [
+        text.format(getattr(limit, name))
+        for info in infos
+        for limit in info.metadata
+        for name, text in _BOUNDS.items()
+        if hasattr(limit, name)
+    ]
+    return " and ".join(bounds)

@@ -1,10 +1,13 @@
-"""Progress bars with rate and time left, on the error stream so that output stays clean."""
+"""Progress bars with rate and time left, on the error stream so that output stays clean.
+
+Whatever takes long is handed a `Bar` to open, or a `Progress` to tell how far it is.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -21,6 +24,7 @@ from rich.text import Text
 from sandbox.interrupts import tidied
 
 Progress = Callable[[int, int], None]  # done, in all
+Bar = Callable[[str, str], AbstractContextManager[Progress]]  # of a label and a unit
 
 
 class _Rate(ProgressColumn):
@@ -37,7 +41,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(label: str, unit: str) -> Iterator[Progress]:
-    """A callback of (done, total) that moves the bar."""
+    """A callback of (done, total) that moves the bar, which is shown when it is first called."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -46,12 +50,30 @@ def progress_bar(label: str, unit: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with RichProgress(*columns, console=console) as progress, tidied(lambda: _below(console)):
-        task = progress.add_task(label, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    bars = RichProgress(*columns, console=console)
+    task = bars.add_task(label, total=None)
+
+    def move(done: int, total: int) -> None:
+        if not bars.live.is_started:
+            bars.reset(task)  # its time begins now
+            bars.start()
+        bars.update(task, completed=done, total=total)
+
+    with tidied(lambda: _put_below(console) if bars.live.is_started else None):
+        try:
+            yield move
+        finally:
+            if bars.live.is_started:
+                bars.stop()
 
 
-def _below(console: Console) -> None:
-    """Where a line can follow a bar that is cut short: on a line of its own, with a cursor."""
+@contextmanager
+def no_bar(label: str, unit: str) -> Iterator[Progress]:
+    """Shows nothing."""
+    yield lambda done, total: None
+
+
+def _put_below(console: Console) -> None:
+    """What is printed next goes below a bar that was cut short, with the cursor shown again."""
     if console.is_terminal:
         os.write(2, b"\n\x1b[?25h")

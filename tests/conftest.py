@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
@@ -14,11 +14,20 @@ import pandas as pd
 import pytest
 
 from feeds import bar_times
+from sandbox.forecast.timetable import CACHE
 from sandbox.trading.broker import Account
 from sandbox.trading.engine import Backtest, Setup, run_backtest
 from sandbox.trading.source import FrameSource
 
 FREE = Account(cash=10_000.0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Sessions of exchanges are kept for these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def make_frame(

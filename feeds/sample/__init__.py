@@ -21,7 +21,7 @@ from ..schema import arrange, finish
 FOLDER = Path(__file__).parent
 
 
-class Market(NamedTuple):
+class Sample(NamedTuple):
     """One shipped sample."""
 
     spec: str
@@ -30,26 +30,29 @@ class Market(NamedTuple):
     open: str  # local time of the session's opening
     close: str  # and of its close
     costs: str
+    calendar: str  # of its exchange
     note: str
 
 
-US = Market(
+US = Sample(
     spec="sample",
     file="us_daily.parquet",
     zone="America/New_York",
     open="09:30:00",
     close="16:00:00",
     costs="us",
+    calendar="XNYS",
     note="Ten giants chosen after the fact: buying them all did splendidly, so no strategy should "
     "be believed for doing well on them.",
 )
-PH = Market(
+PH = Sample(
     spec="sample:ph",
     file="ph_daily.parquet",
     zone="Asia/Manila",
     open="09:30:00",
     close="15:30:00",
     costs="ph",
+    calendar="XPHS",
     note="Splits and stock dividends were inferred from overnight gaps, smaller stock dividends "
     "and all cash dividends are not adjusted, companies delisted before 2019 are missing, and one "
     "bad tick (CEB, 2019-07-09) is left in.",
@@ -62,34 +65,37 @@ def load_sample(rest: str = "") -> Candles:
     Raises `SymbolError` for a symbol that is not in it and `SpecError` for a list without one.
     """
     name, _, picks = rest.partition(":")
-    market = PH if name.strip().lower() == "ph" else US
-    picks = picks if market is PH else rest
-    candles = _read(market)
+    sample = PH if name.strip().lower() == "ph" else US
+    picks = picks if sample is PH else rest
+    candles = _read(sample)
     if not picks.strip():
         return candles
     symbols = [symbol.strip().upper() for symbol in picks.split(",")]
     if not all(symbols):
         raise SpecError(
-            f"sample:{rest}: an empty symbol in the list; write {market.spec}:A,B", value=rest
+            f"sample:{rest}: an empty symbol in the list; write {sample.spec}:A,B", value=rest
         )
     for symbol in symbols:
         if symbol not in candles:
-            raise unknown_symbol(symbol, candles.symbols, market.spec)
+            raise unknown_symbol(symbol, candles.symbols, sample.spec)
     unique = list(dict.fromkeys(symbols))
     picked = candles.pick(unique)
-    return replace(picked, spec=f"{market.spec}:{','.join(unique)}")
+    return replace(picked, spec=f"{sample.spec}:{','.join(unique)}")
 
 
-def _read(market: Market) -> Candles:
-    table = pd.read_parquet(FOLDER / market.file)
-    opened = _at(table["date"], market.open, market.zone)
-    table = table.assign(date=_at(table["date"], market.close, market.zone), open_time=opened)
+def _read(sample: Sample) -> Candles:
+    table = pd.read_parquet(FOLDER / sample.file)
+    opened = _at(table["date"], sample.open, sample.zone)
+    table = table.assign(date=_at(table["date"], sample.close, sample.zone), open_time=opened)
     frames, opens = {}, {}
     for symbol, rows in table.groupby("symbol", observed=True):
-        arranged = arrange(rows, str(symbol), source=market.spec)
-        checked = finish(arranged.frame, str(symbol), source=market.spec)
+        arranged = arrange(rows, str(symbol), source=sample.spec)
+        checked = finish(arranged.frame, str(symbol), source=sample.spec)
         frames[str(symbol)], opens[str(symbol)] = checked.frame, checked.opened_ns
-    return Candles(frames, spec=market.spec, costs=market.costs, note=market.note, opens=opens)
+    return Candles(
+        frames, spec=sample.spec, costs=sample.costs, calendar=sample.calendar, note=sample.note,
+        opens=opens,
+    )  # fmt: skip
 
 
 def _at(dates: pd.Series, clock: str, zone: str) -> pd.DatetimeIndex:

@@ -98,10 +98,10 @@ def _long(blob: bytes) -> pd.DataFrame:
 
 def _usable(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with every price and the value above 0, high and low widened to hold open and close."""
-    kept = rows[(rows[[*PRICES, "value"]] > 0).all(axis=1)]
-    high = kept[["open", "high", "close"]].max(axis=1)
-    low = kept[["open", "low", "close"]].min(axis=1)
-    return kept.assign(high=high, low=low)
+    usable = rows[(rows[[*PRICES, "value"]] > 0).all(axis=1)]
+    high = usable[["open", "high", "close"]].max(axis=1)
+    low = usable[["open", "low", "close"]].min(axis=1)
+    return usable.assign(high=high, low=low)
 
 
 def _universe(rows: pd.DataFrame) -> set[str]:
@@ -145,12 +145,12 @@ def fetch(folder: Path, *, timeout_secs: float = 300.0) -> None:
     try:
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout_secs)
     except subprocess.TimeoutExpired:
-        said = f"no answer within {timeout_secs:g} s"
+        reason = f"no answer within {timeout_secs:g} s"
     except subprocess.CalledProcessError as error:
-        said = (str(error.stderr).strip().splitlines() or ["no message"])[-1]
+        reason = (str(error.stderr).strip().splitlines() or ["no message"])[-1]
     else:
         return
-    raise SourceError(f"pip could not download {' and '.join(wanted)} ({said}); use --wheels DIR")
+    raise SourceError(f"pip could not download {' and '.join(wanted)} ({reason}); use --wheels DIR")
 
 
 def read_origin(origin: Origin, wheels: Path) -> bytes:
@@ -164,13 +164,13 @@ def read_origin(origin: Origin, wheels: Path) -> bytes:
             f"{path}: no {origin.member} in it ({error}); give the folder of {origin.wheel}",
             source=str(path),
         ) from error
-    found = hashlib.sha256(blob).hexdigest()
-    if found != origin.sha256:
+    digest = hashlib.sha256(blob).hexdigest()
+    if digest != origin.sha256:
         raise SourceError(
-            f"{path}: {origin.member} has SHA-256 {found}, not {origin.sha256}; "
+            f"{path}: {origin.member} has SHA-256 {digest}, not {origin.sha256}; "
             f"take the wheel of {origin.package} {origin.version} from PyPI",
             source=str(path),
-            value=found,
+            value=digest,
         )
     return blob
 
@@ -190,9 +190,9 @@ def difference(name: str, table: pd.DataFrame, folder: Path = FOLDER) -> str | N
     path = folder / name
     if not path.is_file():
         return f"{name}: not in {folder}"
-    kept = read_changes(folder) if name == CHANGES else pd.read_parquet(path)
+    stored = read_changes(folder) if name == CHANGES else pd.read_parquet(path)
     try:
-        pd.testing.assert_frame_equal(kept, table, check_exact=True)
+        pd.testing.assert_frame_equal(stored, table, check_exact=True)
     except AssertionError as error:
         return f"{name}: the file is not what its source gives ({' '.join(str(error).split())})"
     return None

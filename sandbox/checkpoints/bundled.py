@@ -18,8 +18,8 @@ import hashlib
 import json
 import platform
 import shutil
-import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ from kronos.windows import (
 from sandbox.checkpoints.card import write_card
 from sandbox.cli import guarded
 from sandbox.interrupts import leave
+from sandbox.progress import Progress as MoveBar
+from sandbox.progress import progress_bar
 
 SAMPLES = ("sample", "sample:ph")
 TRAIN_END, SEEN_END = np.datetime64("2018-01-01"), np.datetime64("2019-01-01")  # both exclusive
@@ -169,33 +171,25 @@ def load_samples() -> dict[str, Series]:
     return out
 
 
-class ProgressLine:
-    """Prints where a stage stands, its rate and the time left, at most once in `every` seconds."""
+class EpochBars:
+    """A progress bar for each epoch of a stage, and a line of what the epoch came to."""
 
-    def __init__(self, stage: str, run: Fit, every: float = 10.0) -> None:
-        self.stage, self.run, self.every = stage, run, every
-        self.start = self.printed = time.monotonic()
-        self.steps = 0
+    def __init__(self, stage: str, run: Fit, bars: ExitStack) -> None:
+        """The bar that is shown is closed with `bars`."""
+        self._stage, self._run, self._bars = stage, run, bars
+        self._move: MoveBar | None = None
 
-    def step(self, at: Progress, loss: float) -> None:
-        self.steps += 1
-        now = time.monotonic()
-        if now - self.printed < self.every:
-            return
-        self.printed = now
-        per_epoch, accumulation = self.run.steps_per_epoch, self.run.config.accumulation
-        done = at.epoch * per_epoch + at.batch // accumulation
-        rate = self.steps / (now - self.start)
-        left = (self.run.steps - done) / rate
-        print(
-            f"{self.stage}: step {done}/{self.run.steps}, loss {loss:.4f}, "
-            f"{rate:.2f} steps/s, at most {left / 60:.1f} min left",
-            flush=True,
-        )
+    def step(self, at: Progress, _: float) -> None:
+        if self._move is None:
+            label = f"{self._stage}, epoch {at.epoch + 1}/{self._run.config.epochs}"
+            self._move = self._bars.enter_context(progress_bar(label, "steps"))
+        self._move(at.batch // self._run.config.accumulation, self._run.steps_per_epoch)
 
     def epoch(self, report: EpochReport) -> None:
+        self._bars.close()
+        self._move = None
         print(
-            f"{self.stage}: epoch {report.epoch + 1}/{self.run.config.epochs}, train "
+            f"{self._stage}: epoch {report.epoch + 1}/{self._run.config.epochs}, train "
             f"{report.train_loss:.4f}, validation {report.validation_loss:.4f}"
             f"{' (best)' if report.best else ''}",
             flush=True,
@@ -228,16 +222,17 @@ def run_stage(name: str, objective: nn.Module, data: Data, recipe: Recipe, file:
     order = EpochOrder(len(data.train), config.batch_size, order_seed, config.batches_per_epoch)
     loader = EpochLoader(data.train, order)
     run = Fit(objective, config, len(loader), f"{name} {sizes} {shapes} {len(data.train)}")
-    line = ProgressLine(name, run)
-    fit(
-        run,
-        loader,
-        validation_loader(data.validation, recipe.validation_batch),
-        progress_file=file,
-        save_every=100,
-        on_step=line.step,
-        on_epoch=line.epoch,
-    )
+    with ExitStack() as stack:
+        bars = EpochBars(name, run, stack)
+        fit(
+            run,
+            loader,
+            validation_loader(data.validation, recipe.validation_batch),
+            progress_file=file,
+            save_every=100,
+            on_step=bars.step,
+            on_epoch=bars.epoch,
+        )
     return run
 
 

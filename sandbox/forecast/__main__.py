@@ -18,9 +18,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from feeds import load as load_candles
-from sandbox.cli import a_date, add_data_options, add_model_options, config_of, guarded
+from sandbox.cli import a_date, add_data_options, add_model_options, guarded, records_of
 from sandbox.cli import parser as new_parser
+from sandbox.config import ForecastConfig
 from sandbox.errors import RunFolderError, WindowError
 from sandbox.forecast.chart import QUANTILES, Picture, close_quantiles, write_html, write_png
 from sandbox.interrupts import leave
@@ -38,37 +38,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = new_parser("sandbox.forecast", "Draw one symbol's forecast.")
-    made.add_argument("--symbol", required=True, metavar="S")
-    made.add_argument(
+    parser = new_parser("sandbox.forecast", "Draw one symbol's forecast.")
+    parser.add_argument("--symbol", required=True, metavar="S")
+    parser.add_argument(
         "--asof", type=a_date, metavar="DATE",
         help="see nothing after this day (default: the data's last bar)",
     )  # fmt: skip
-    made.add_argument(
+    parser.add_argument(
         "--out", type=Path, default=Path("forecasts"), metavar="DIR",
         help="where the charts go (default: forecasts)",
     )  # fmt: skip
-    add_data_options(made)
-    add_model_options(made)
-    return made
+    add_data_options(parser)
+    add_model_options(parser)
+    return parser
 
 
 def _forecast(args: argparse.Namespace) -> None:
-    config = config_of(args)
-    from sandbox.config import Sampling
-    from sandbox.forecast.calendars import ExchangeCalendar
+    config = records_of(args, ForecastConfig)
+    from sandbox.forecast.data import load_data
     from sandbox.forecast.model import load_checkpoint, model_sentence
     from sandbox.forecast.sources import forecast_one
 
-    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
-    candles = load_candles(
-        config.data, repair=config.repair, stamps=config.stamps, sessions=calendar
-    )
+    candles, calendar = load_data(config.candles)
     frame = candles[args.symbol]
     asof = _asof(frame, args.symbol, args.asof)
-    checkpoint = load_checkpoint(config)
-    predictor = checkpoint.predictor(device=config.device, dtype=config.dtype)
-    raw = forecast_one(predictor, Sampling.of(config), args.symbol, frame, asof, calendar)
+    model, sampling = config.model, config.sampling
+    checkpoint = load_checkpoint(model.model, sampling.lookback)
+    predictor = checkpoint.predictor(device=model.device, dtype=model.dtype)
+    raw = forecast_one(predictor, sampling, args.symbol, frame, asof, calendar)
     forecast, share_repaired = raw.repaired()
     files = _draw(forecast, frame, args.out)
     lines = (model_sentence(checkpoint, asof), *candles.timing, *files)

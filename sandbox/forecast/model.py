@@ -5,16 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 import kronos
-from sandbox.config import RunConfig
 from sandbox.errors import ConfigError
 
 
-def load_checkpoint(config: RunConfig) -> kronos.Checkpoint:
-    """The model, if its context holds the lookback."""
-    checkpoint = kronos.find(config.model)
-    if config.lookback > checkpoint.max_context:
+def load_checkpoint(name: str, lookback: int) -> kronos.Checkpoint:
+    """The model of a name, if its context holds as many bars as the lookback."""
+    checkpoint = kronos.find(name)
+    if lookback > checkpoint.max_context:
         raise ConfigError(
-            f"--lookback {config.lookback}: model {checkpoint.name} sees {checkpoint.max_context} "
+            f"--lookback {lookback}: model {checkpoint.name} sees {checkpoint.max_context} "
             "bars at most"
         )
     return checkpoint

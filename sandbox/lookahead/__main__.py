@@ -14,7 +14,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from sandbox.cli import parser as new_parser
 from sandbox.errors import ConfigError, StrategyError
 from sandbox.interrupts import leave
 from sandbox.lookahead.proof import CUTS, Difference, Proof, prove
-from sandbox.progress import Progress, progress_bar
+from sandbox.progress import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,19 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = new_parser(
+    parser = new_parser(
         "sandbox.lookahead",
         "Prove that strategies do not look ahead: run them again with the future altered and with "
         "other amounts of history, and compare every decision.",
         "STRATEGY.py [STRATEGY.py ...] [options]; --help lists them",
     )
-    add_strategy_files(made)
-    made.add_argument(
+    add_strategy_files(parser)
+    parser.add_argument(
         "--cuts", type=int, default=CUTS, metavar="N",
         help=f"bars after which the future is altered (default: {CUTS})",
     )  # fmt: skip
-    add_run_options(made)
-    return made
+    add_run_options(parser)
+    return parser
 
 
 def _prove_all(
@@ -84,12 +83,12 @@ def _prove_all(
     from sandbox.run.trials import Trials
 
     with Trials(of_a_run(given)) as trials:  # before any code of a strategy runs here
-        seen = {Path(text): _seen_loading(text) for text in config.strategies}
+        seen = {Path(text): _seen_loading(text) for text in config.strategy.strategies}
         run = prepare(config)
         trials.import_as_here()
         for loaded in run.strategies:
             proof = _prove(run, loaded, args.cuts, trials, seen[loaded.path])
-            for line in lines(loaded.name, proof, run.start, run.end):
+            for line in lines(loaded.name, proof, run.market.start, run.market.end):
                 print(line)
             keep(proof)
 
@@ -97,14 +96,14 @@ def _prove_all(
 def of_a_run(given: Sequence[str]) -> list[str]:
     """The command line of the run that is proved: the same without what only a proof has."""
     left = iter(given)
-    kept = []
+    words = []
     for text in left:
         name, equals, _ = text.partition("=")
         if name not in ("--cu", "--cut", "--cuts"):  # argparse takes what is begun
-            kept.append(text)
+            words.append(text)
         elif not equals:
             next(left, None)
-    return kept
+    return words
 
 
 def _seen_loading(path: str) -> tuple[Touch, ...]:
@@ -121,40 +120,20 @@ def _prove(
     run: Prepared, loaded: Loaded, cuts: int, trials: Trials, seen: Sequence[Touch]
 ) -> Proof:
     from sandbox.config import NO_STORE
+    from sandbox.lookahead.rerun import Rerun
     from sandbox.run.reads import data_files
 
-    store = [] if run.config.store == NO_STORE else [f"{Path(run.config.store).resolve()}{os.sep}"]
-    with ExitStack() as bars:
-        try:
-            return prove(
-                loaded,
-                run.market,
-                source=run.source,
-                sampling=run.sampling,
-                cuts=cuts,
-                data=[*data_files(run.config.data), *store],
-                seen=seen,
-                trials=trials,
-                on_step=_bar(bars, f"Comparing {loaded.name}", "runs"),
-                on_forecast=_bar(bars, "Forecasting", "forecasts"),
-            )
-        except Exception as error:
-            shown = error.__cause__  # an error of the strategy's own, with the line it is from
-            raise shown if isinstance(shown, StrategyError) else error from None
-
-
-def _bar(bars: ExitStack, label: str, unit: str) -> Progress:
-    """A bar that opens when first told something, in place of the one shown before."""
-    move: Progress | None = None
-
-    def told(done: int, total: int) -> None:
-        nonlocal move
-        if move is None:
-            bars.close()
-            move = bars.enter_context(progress_bar(label, unit))
-        move(done, total)
-
-    return told
+    folder = run.config.model.store
+    store = [] if folder == NO_STORE else [f"{Path(folder).resolve()}{os.sep}"]
+    rerun = Rerun(
+        trials=trials, loaded=loaded, source=run.forecaster.source, sampling=run.config.sampling
+    )
+    data = [*data_files(run.config.candles.data), *store]
+    try:
+        return prove(rerun, run.market, cuts=cuts, data=data, seen=seen, bar=progress_bar)
+    except Exception as error:
+        shown = error.__cause__  # an error of the strategy's own, with the line it is from
+        raise shown if isinstance(shown, StrategyError) else error from None
 
 
 def lines(name: str, proof: Proof, start: pd.Timestamp, end: pd.Timestamp) -> list[str]:
@@ -197,24 +176,24 @@ def _compared(proof: Proof) -> str:
     )
 
 
-def _difference_lines(found: Difference) -> list[str]:
+def _difference_lines(difference: Difference) -> list[str]:
     return [
-        f"  {_finding(found)}",
-        f"    as run:   {_decided(found.as_run)}",
-        f"    changed:  {_decided(found.when_varied)}",
-        f"    Usually:  {USUALLY[found.check]}",
+        f"  {_finding(difference)}",
+        f"    as run:   {_decided(difference.as_run)}",
+        f"    changed:  {_decided(difference.when_varied)}",
+        f"    Usually:  {USUALLY[difference.check]}",
     ]
 
 
-def _finding(found: Difference) -> str:
-    bar = _when(found.bar)
-    if found.cut is not None:
+def _finding(difference: Difference) -> str:
+    bar, cut, varied = _when(difference.bar), difference.cut, difference.varied
+    if cut is not None:
         return (
-            f"It looks ahead. Candles after {_when(found.cut)} were altered ({found.varied}), and "
-            f"the decision at {bar} changed."
+            f"It looks ahead. Candles after {_when(cut)} were altered ({varied}), and the decision "
+            f"at {bar} changed."
         )
-    if found.check == "history":
-        return f"It depends on the start. With {found.varied}, the decision at {bar} changed."
+    if difference.check == "history":
+        return f"It depends on the start. With {varied}, the decision at {bar} changed."
     return f"It does not repeat itself. The same run again decided something else at {bar}."
 
 

@@ -83,8 +83,8 @@ def _opens(frame: pd.DataFrame, opens: Times, altered: pd.DataFrame, rows: Times
     """When the altered frame's bars open, each of which was a row of the frame."""
     closes = times_ns(altered)
     moved: Times = closes - (times_ns(frame) - opens)[rows]
-    kept = times_ns(frame)[rows] == closes
-    moved[1:] = np.where(kept[1:], moved[1:], np.maximum(moved[1:], closes[:-1]))
+    in_place = times_ns(frame)[rows] == closes
+    moved[1:] = np.where(in_place[1:], moved[1:], np.maximum(moved[1:], closes[:-1]))
     return moved
 
 

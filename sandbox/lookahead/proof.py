@@ -31,9 +31,9 @@ elsewhere are told as a note, unless they hold the run's candles or forecasts.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,17 +47,13 @@ from sandbox.lookahead.rerun import (
     Reached,
     Rerun,
     first_difference,
+    in_words,
     largest_difference,
 )
-from sandbox.progress import Progress
-from sandbox.run.portfolios import Loaded, Market
+from sandbox.progress import Bar, Progress, no_bar
+from sandbox.run.portfolios import Market
 from sandbox.run.reads import Touch, judged
-from sandbox.run.trials import Trials
 from sandbox.trading.source import WARMUP_BARS, opens_by_spacing
-
-if TYPE_CHECKING:
-    from sandbox.config import Sampling
-    from sandbox.forecast.book import SignalSource
 
 CUTS = 8
 SHARE_OF_OTHER_CUTS = 0.25  # at bars without a decision, to see one that is made there
@@ -96,55 +92,66 @@ class Proof:
 
 
 def prove(
-    loaded: Loaded,
+    rerun: Rerun,
     market: Market,
     *,
-    source: SignalSource,
-    sampling: Sampling,
     cuts: int = CUTS,
     data: Iterable[str] = (),
     seen: Iterable[Touch] = (),
-    trials: Trials | None = None,
-    on_step: Progress | None = None,
-    on_forecast: Progress | None = None,
+    bar: Bar = no_bar,
 ) -> Proof:
     """Trade the market as a run does, and then again, varied.
 
     `data` are the files, and folders that end in a slash, that hold the run's candles and
-    forecasts; `seen` is what the strategy reached for when it was loaded here. `on_step` is told
-    how many runs are done, of how many; `on_forecast` the same of the forecasts of the first run.
-    A check stops at the first difference it finds.
+    forecasts; `seen` is what the strategy reached for when it was loaded here. `bar` shows the
+    forecasts of the first run, then how many runs are done. A check stops at the first difference
+    it finds. Raises ConfigError for fewer cuts than one, WindowError for a market without a bar to
+    trade, and the strategy's own error.
     """
     if cuts < 1:
         raise ConfigError(f"--cuts {cuts}: at least 1 is needed")
     _check_traded(market)
     if market.opens is None:  # once, since altered candles may have another spacing
         market = replace(market, opens=opens_by_spacing(market.frames))
-    with nullcontext(trials) if trials is not None else Trials() as clean:
-        rerun = Rerun(trials=clean, loaded=loaded, source=source, sampling=sampling)
-        base, again = rerun.twice(market, on_forecast)
-        if base.error is not None:
-            raise base.error
-        comparison = _Comparison(rerun, market, base, cuts, on_step)
+    with bar("Forecasting", "forecasts") as progress:
+        base, again = rerun.twice(market, progress)
+    if base.error is not None:
+        raise base.error
+    with bar(f"Comparing {rerun.loaded.name}", "runs") as progress:
+        comparison = _Comparison(rerun, market, base, cuts, progress)
         proof = comparison.proof(again) if base.decisions else Proof(decisions=0)
-    found = [*(Reached(touch, None) for touch in seen), *comparison.reached]
-    touches: dict[tuple[str, str], Reached] = {}  # the first of each, in their order
-    for reached in found:
-        touches.setdefault(reached.touch[:2], reached)
-    first = [reached.touch for reached in touches.values()]
-    outside, own = judged(first, loaded.path.parent, data)
+    reached = [*(Reached(touch, None) for touch in seen), *comparison.reached]
+    return _with_what_was_reached(proof, reached, rerun.loaded.path.parent, data)
+
+
+def _with_what_was_reached(
+    proof: Proof, reached: Iterable[Reached], folder: Path, data: Iterable[str]
+) -> Proof:
+    """`folder` is the strategy's own."""
+    firsts: dict[tuple[str, str], Reached] = {}  # of each, in their order
+    for each in reached:
+        firsts.setdefault(each.touch[:2], each)
+    outside, own = judged([each.touch for each in firsts.values()], folder, data)
     return replace(
         proof,
-        reached=tuple(touches[touch[:2]] for touch in outside),
-        noted=tuple(touches[touch[:2]] for touch in own),
+        reached=tuple(firsts[touch[:2]] for touch in outside),
+        noted=tuple(firsts[touch[:2]] for touch in own),
     )
+
+
+class _Variation(NamedTuple):
+    """What a rerun does otherwise."""
+
+    check: Check
+    words: str
+    cut: pd.Timestamp | None = None  # of a future check: the last bar left as it was
 
 
 class _Comparison:
     """A run and its varied reruns."""
 
     def __init__(
-        self, rerun: Rerun, market: Market, base: Outcome, cuts: int, on_step: Progress | None
+        self, rerun: Rerun, market: Market, base: Outcome, cuts: int, progress: Progress
     ) -> None:
         self._rerun = rerun
         self._market = market
@@ -154,16 +161,16 @@ class _Comparison:
         self._given, self._amounts = history_amounts(
             self._traded.frames, market.start, base.bars_needed
         )
-        self._steps = 2 + len(self._cuts) * len(ALTERATIONS) + len(self._amounts)
-        self._on_step = on_step
+        self._runs = 2 + len(self._cuts) * len(ALTERATIONS) + len(self._amounts)
+        self._progress = progress
         self._done = 0
         self.reached = list(base.reached)
 
     def proof(self, again: Outcome) -> Proof:
         decisions = len(self._base.decisions)
-        self._step(self._base)
-        self._step(again)
-        unlike = _difference("repeat", "nothing", self._base, again, None)
+        self._count(self._base)
+        self._count(again)
+        unlike = _difference(_Variation("repeat", "nothing"), self._base, again)
         if unlike is not None:
             return Proof(decisions=decisions, differences=(unlike,))
         futures, in_future = self._futures()
@@ -174,20 +181,21 @@ class _Comparison:
             futures=futures,
             history_bars=amounts,
             history_apart=apart,
-            differences=tuple(found for found in (in_future, in_history) if found is not None),
+            differences=tuple(each for each in (in_future, in_history) if each is not None),
         )
 
     def _futures(self) -> tuple[int, Difference | None]:
         """How many altered futures were compared, and the first difference."""
-        variants = [(cut, alteration) for cut in self._cuts for alteration in ALTERATIONS]
-        outcomes = self._rerun.all(_altered(self._traded, *variant) for variant in variants)
+        futures = [(cut, alteration) for cut in self._cuts for alteration in ALTERATIONS]
+        outcomes = self._rerun.all(_altered(self._traded, *future) for future in futures)
         compared = 0
-        for (cut, alteration), outcome in zip(variants, outcomes, strict=False):
-            self._step(outcome)
+        for (cut, alteration), outcome in zip(futures, outcomes, strict=False):
+            self._count(outcome)
             compared += 1
-            found = _difference("future", alteration.words, self._base, outcome, cut)
-            if found is not None:
-                return compared, found
+            variation = _Variation("future", alteration.words, cut)
+            difference = _difference(variation, self._base, outcome)
+            if difference is not None:
+                return compared, difference
         return compared, None
 
     def _history(self) -> tuple[tuple[int, ...], float, Difference | None]:
@@ -195,28 +203,25 @@ class _Comparison:
         first difference."""
         lookback = self._rerun.sampling.lookback
         markets = (
-            replace(
-                _history_cut(self._market, max(bars, lookback)),
-                warmup_bars=bars,
-            )
+            replace(_history_cut(self._market, max(bars, lookback)), warmup_bars=bars)
             for bars in self._amounts
         )
         most = 0.0
         for nth, outcome in enumerate(self._rerun.all(markets)):
-            self._step(outcome)
+            self._count(outcome)
             bars = self._amounts[nth]
             words = f"{bars} bars of history before the start instead of {self._given}"
-            found = _difference("history", words, self._base, outcome, None, HISTORY_ROUNDING)
-            if found is not None:
-                return self._amounts[: nth + 1], most, found
+            variation = _Variation("history", words)
+            difference = _difference(variation, self._base, outcome, HISTORY_ROUNDING)
+            if difference is not None:
+                return self._amounts[: nth + 1], most, difference
             most = max(most, largest_difference(self._base.decisions, outcome.decisions))
         return self._amounts, most, None
 
-    def _step(self, outcome: Outcome) -> None:
+    def _count(self, outcome: Outcome) -> None:
         self.reached += outcome.reached
         self._done += 1
-        if self._on_step is not None:
-            self._on_step(self._done, self._steps)
+        self._progress(self._done, self._runs)
 
 
 def cut_times(base: Outcome, cuts: int) -> tuple[pd.Timestamp, ...]:
@@ -293,42 +298,34 @@ def _history_cut(market: Market, bars: int) -> Market:
 
 
 def _difference(
-    check: Check,
-    varied: str,
-    base: Outcome,
-    rerun: Outcome,
-    cut: pd.Timestamp | None,
-    rounding: float = 0.0,
+    variation: _Variation, base: Outcome, rerun: Outcome, rounding: float = 0.0
 ) -> Difference | None:
     """What a rerun decided differently, up to the cut where there is one."""
-    last = base.bars[-1] if cut is None else cut
     if rerun.error is not None:
-        return _failure(check, varied, base, rerun, cut)
-    found = first_difference(base.until(last), rerun.until(last), rounding)
-    if found is None:
+        return _failure(variation, base, rerun, rerun.error)
+    last = base.bars[-1] if variation.cut is None else variation.cut
+    difference = first_difference(base.until(last), rerun.until(last), rounding)
+    if difference is None:
         return None
-    bar, as_run, when_varied = found
+    bar, as_run, when_varied = difference
     return Difference(
-        check=check, varied=varied, cut=cut, bar=bar, as_run=as_run, when_varied=when_varied
-    )
+        check=variation.check, varied=variation.words, cut=variation.cut, bar=bar, as_run=as_run,
+        when_varied=when_varied,
+    )  # fmt: skip
 
 
-def _failure(
-    check: Check, varied: str, base: Outcome, rerun: Outcome, cut: pd.Timestamp | None
-) -> Difference:
+def _failure(variation: _Variation, base: Outcome, rerun: Outcome, error: Exception) -> Difference:
     """A strategy that stopped; past the cut it could see what was altered, so that is its own."""
-    assert rerun.error is not None and rerun.failed_at is not None
+    assert rerun.failed_at is not None
+    cut, name = variation.cut, type(error).__name__
     if cut is not None and rerun.failed_at > cut:
         raise StrategyError(
             f"stopped at {rerun.failed_at:%Y-%m-%d %H:%M} on candles altered after "
-            f"{cut:%Y-%m-%d %H:%M}: {type(rerun.error).__name__}: {rerun.error}"
-        ) from rerun.error
-    decided = [d.words() for d in base.decisions if d.time == rerun.failed_at]
+            f"{cut:%Y-%m-%d %H:%M}: {name}: {error}"
+        ) from error
+    decided = [d for d in base.decisions if d.time_ns == rerun.failed_at.value]
     return Difference(
-        check=check,
-        varied=varied,
-        cut=cut,
-        bar=rerun.failed_at,
-        as_run=tuple(decided),
-        when_varied=(f"stopped with {type(rerun.error).__name__}: {rerun.error}",),
-    )
+        check=variation.check, varied=variation.words, cut=cut, bar=rerun.failed_at,
+        as_run=tuple(in_words(decision) for decision in decided),
+        when_varied=(f"stopped with {name}: {error}",),
+    )  # fmt: skip

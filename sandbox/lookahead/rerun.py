@@ -23,9 +23,10 @@ from sandbox.cores import cores
 from sandbox.errors import StrategyError
 from sandbox.forecast.naive import NaiveSource
 from sandbox.progress import Progress
-from sandbox.run.portfolios import Loaded, Market, Traded
+from sandbox.run.portfolios import Loaded, Market, Portfolio, Traded, Trading
 from sandbox.run.reads import LOADING, Touch
 from sandbox.run.trials import Failed, Result, Trial, Trials
+from sandbox.trading.ledger import Decision
 from sandbox.trading.schedule import due_times
 
 if TYPE_CHECKING:
@@ -36,25 +37,6 @@ Frames = Mapping[str, pd.DataFrame]
 Opens = Mapping[str, NDArray[np.int64]]
 STAND_IN = "momentum"  # the signal of a strategy that asks for none
 HISTORY_ROUNDING = 1e-6  # of a size or a price, between runs on other amounts of history
-
-
-class Decision(NamedTuple):
-    """An order as the strategy gave it, or the cancellation of one."""
-
-    time: pd.Timestamp  # of the bar at whose close it was decided
-    symbol: str
-    side: str
-    size: float
-    kind: str
-    price: float | None  # None where the order names none
-
-    def words(self, digits: int = 10) -> str:
-        order = f"{self.side} {self.size:,.{digits}g} {self.symbol}"
-        if self.kind == "cancel":
-            return f"cancel: {order}"
-        if self.kind == "market" or self.price is None:
-            return f"{order} at {self.kind}"
-        return f"{order}, {self.kind} {self.price:,.{digits}g}"
 
 
 class Reached(NamedTuple):
@@ -77,7 +59,7 @@ class Outcome:
     reached: tuple[Reached, ...] = ()
 
     def until(self, cut: pd.Timestamp) -> tuple[Decision, ...]:
-        return tuple(decision for decision in self.decisions if decision.time <= cut)
+        return tuple(decision for decision in self.decisions if decision.time_ns <= cut.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +78,8 @@ class Rerun:
         if isinstance(results, Failed):  # it may have been the second: what does one alone?
             alone = self._asking(lambda: self.trial(market))
             return self._outcome(alone, market), self._outcome(results, market)
-        one, two = results
-        return self._outcome([one], market), self._outcome([two], market)
+        first, again = results
+        return self._outcome([first], market), self._outcome([again], market)
 
     def all(self, markets: Iterable[Market]) -> Iterator[Outcome]:
         """The outcome on each market, in their order; a few are tried at a time."""
@@ -106,15 +88,12 @@ class Rerun:
             yield self._outcome(self.trials.run(self.trial(market)) if again else result, market)
 
     def trial(self, market: Market, times: int = 1, progress: Progress | None = None) -> Trial:
-        return Trial(
-            name=self.loaded.name,
-            path=self.loaded.path,
-            params=self.loaded.params,
-            market=market,
-            signal=self.source.name if self.asks[0] else STAND_IN,
-            book=self._book(market, progress),
-            times=times,
+        signal = self.source.name if self.asks[0] else STAND_IN
+        portfolio = Portfolio(
+            name=self.loaded.name, role="strategy", loaded=self.loaded, signal=signal
         )
+        books = {signal: self._book(market, progress)}
+        return Trial(portfolio=portfolio, trading=Trading(market=market, books=books), times=times)
 
     def _asking(self, trial: Callable[[], Trial]) -> Result:
         """The result, with forecasts if the strategy turns out to ask for them."""
@@ -187,73 +166,86 @@ def _reached(touches: Iterable[Touch], bars: pd.DatetimeIndex) -> tuple[Reached,
 
 
 def first_difference(
-    one: Sequence[Decision], other: Sequence[Decision], rounding: float = 0.0
+    mine: Sequence[Decision], theirs: Sequence[Decision], rounding: float = 0.0
 ) -> tuple[pd.Timestamp, tuple[str, ...], tuple[str, ...]] | None:
     """The first bar at which two runs decided differently, and what only each of them decided.
 
     `rounding` is the share that sizes and prices may be apart. Where a size is cut to whole lots,
     one that is apart by rounding before may be a lot apart after: that counts as another decision.
     """
-    for mine, theirs in zip_longest(one, other):
-        if mine is None or theirs is None or not _alike(mine, theirs, rounding):
-            bar = min(decision.time for decision in (mine, theirs) if decision is not None)
-            return bar, *_in_words(_at(one, bar), _at(other, bar))
+    for pair in zip_longest(mine, theirs):
+        if None in pair or not _alike(*pair, rounding):
+            bar = min(decision.time for decision in pair if decision is not None)
+            return bar, *_only_in_each(_at(mine, bar), _at(theirs, bar))
     return None
 
 
-def largest_difference(one: Sequence[Decision], other: Sequence[Decision]) -> float:
+def largest_difference(mine: Sequence[Decision], theirs: Sequence[Decision]) -> float:
     """How far sizes and prices of the same decisions are apart at most, as a share."""
-    pairs = [
-        pair
-        for mine, theirs in zip(one, other, strict=False)
-        for pair in ((mine.size, theirs.size), (mine.price or 0.0, theirs.price or 0.0))
-    ]
-    return max((_apart(mine, theirs) for mine, theirs in pairs), default=0.0)
+    pairs = zip(mine, theirs, strict=False)
+    return max((_furthest_apart(*pair) for pair in pairs), default=0.0)
 
 
-def _alike(one: Decision, other: Decision, rounding: float) -> bool:
-    if one == other:
+def in_words(decision: Decision, digits: int = 10) -> str:
+    """An order as a trader reads it: `buy 12 AAPL, limit 101.5`."""
+    order = f"{decision.side} {decision.size:,.{digits}g} {decision.symbol}"
+    if decision.kind == "cancel":
+        return f"cancel: {order}"
+    if decision.kind == "market" or math.isnan(decision.price):
+        return f"{order} at {decision.kind}"
+    return f"{order}, {decision.kind} {decision.price:,.{digits}g}"
+
+
+def _alike(mine: Decision, theirs: Decision, rounding: float) -> bool:
+    if mine == theirs:
         return True
-    if one._replace(size=0.0, price=None) != other._replace(size=0.0, price=None):
+    if mine._replace(size=0.0, price=0.0) != theirs._replace(size=0.0, price=0.0):
         return False
-    if (one.price is None) != (other.price is None):
-        return False
-    prices = _apart(one.price or 0.0, other.price or 0.0)
-    return _apart(one.size, other.size) <= rounding and prices <= rounding
+    return _furthest_apart(mine, theirs) <= rounding
 
 
-def _apart(one: float, other: float) -> float:
-    if one == other or one is other:
+def _furthest_apart(mine: Decision, theirs: Decision) -> float:
+    """The larger of how far two sizes and two prices are apart."""
+    return max(_apart(mine.size, theirs.size), _apart(mine.price, theirs.price))
+
+
+def _apart(mine: float, theirs: float) -> float:
+    """As a share of the larger; infinity where only one of them is a number."""
+    if mine == theirs or (math.isnan(mine) and math.isnan(theirs)):
         return 0.0
-    apart = abs(one - other) / max(abs(one), abs(other))
-    return math.inf if math.isnan(apart) else apart
+    share = abs(mine - theirs) / max(abs(mine), abs(theirs))
+    return math.inf if math.isnan(share) else share
 
 
 def _decisions(table: pd.DataFrame) -> tuple[Decision, ...]:
-    columns = table[list(Decision._fields)]
+    times_ns = pd.DatetimeIndex(table["time"]).as_unit("ns").asi8.tolist()
+    columns = [table[name].tolist() for name in ("symbol", "side", "size", "kind", "price")]
     return tuple(
-        Decision(time, symbol, side, _number(size), kind, None if math.isnan(price) else price)
-        for time, symbol, side, size, kind, price in columns.itertuples(index=False, name=None)
+        Decision(time_ns, symbol, side, _number(size), kind, _number(price))
+        for time_ns, symbol, side, size, kind, price in zip(times_ns, *columns, strict=True)
     )
 
 
-def _number(size: float) -> float:
+def _number(number: float) -> float:
     """All not-a-numbers as the same object, which equals itself inside a tuple."""
-    return math.nan if math.isnan(size) else float(size)
+    return math.nan if math.isnan(number) else number
 
 
 def _at(decisions: Sequence[Decision], bar: pd.Timestamp) -> list[Decision]:
-    return [decision for decision in decisions if decision.time == bar]
+    return [decision for decision in decisions if decision.time_ns == bar.value]
 
 
-def _in_words(
-    one: Sequence[Decision], other: Sequence[Decision]
+def _only_in_each(
+    mine: Sequence[Decision], theirs: Sequence[Decision]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What is in one and not in the other; all of both where only the order differs."""
-    only_one = list((Counter(one) - Counter(other)).elements())
-    only_other = list((Counter(other) - Counter(one)).elements())
-    if not only_one and not only_other:
-        only_one, only_other = list(one), list(other)
-    alike = {d.words() for d in only_one} & {d.words() for d in only_other}
-    digits = 17 if alike else 10
-    return tuple(d.words(digits) for d in only_one), tuple(d.words(digits) for d in only_other)
+    """In words, what only each of them has; all of both where only the order differs."""
+    only_mine = list((Counter(mine) - Counter(theirs)).elements())
+    only_theirs = list((Counter(theirs) - Counter(mine)).elements())
+    if not only_mine and not only_theirs:
+        only_mine, only_theirs = list(mine), list(theirs)
+    look_alike = {in_words(d) for d in only_mine} & {in_words(d) for d in only_theirs}
+    digits = 17 if look_alike else 10
+    return (
+        tuple(in_words(decision, digits) for decision in only_mine),
+        tuple(in_words(decision, digits) for decision in only_theirs),
+    )

@@ -56,19 +56,19 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = new_parser(
+    parser = new_parser(
         "sandbox.run",
         "Backtest strategies side by side, with a benchmark and the same strategies on naive "
         "signals, and write a report.",
         "STRATEGY.py [STRATEGY.py ...] [options]; --help lists them",
     )
-    add_strategy_files(made)
-    made.add_argument(
+    add_strategy_files(parser)
+    parser.add_argument(
         "--out", type=Path, metavar="DIR",
         help="the run folder; an older run there is replaced (default: runs/STRATEGY-DATA)",
     )  # fmt: skip
-    add_run_options(made)
-    compared = made.add_argument_group("compared with")
+    add_run_options(parser)
+    compared = parser.add_argument_group("compared with")
     option(compared, "benchmark", "one symbol to hold (default: all in equal parts)", metavar="S")
     compared.add_argument(
         "--no-benchmark", dest="with_benchmark", action="store_false",
@@ -83,14 +83,14 @@ def _parser() -> argparse.ArgumentParser:
         "TimeReturn:timeframe=Months", flag="--analyzer", nargs="+", action="extend",
         metavar="NAME",
     )  # fmt: skip
-    return made
+    return parser
 
 
 def show(run: Finished, console: Console) -> None:
     """The figures, what to know before believing them, and where the report is."""
     console.print(run.title, markup=False, highlight=False, soft_wrap=True)
     seen_until = run.metrics["seen_until"]
-    split = any(of["unseen"] for of in run.metrics["portfolios"].values())
+    split = any(portfolio["unseen"] for portfolio in run.metrics["portfolios"].values())
     if split:
         console.print(_table(run, "unseen", f"After {seen_until}, unseen by the model"), "")
     console.print(
@@ -115,7 +115,7 @@ def _table(run: Finished, span: str, title: str | None) -> Table:
     for label, _, _ in _COLUMNS:
         table.add_column(label, justify="right", no_wrap=True)
     portfolios = run.metrics["portfolios"]
-    controls = [name for name, of in portfolios.items() if of["role"] == "control"]
+    controls = [name for name, portfolio in portfolios.items() if portfolio["role"] == "control"]
     front = _front(run)
     for name in [*front, *controls]:
         figures = portfolios[name][span]
@@ -133,13 +133,13 @@ def _front(run: Finished) -> list[str]:
     """All but the controls: the combinations of a sweep best first, as many as can be read."""
     portfolios, front = run.metrics["portfolios"], []
     swept = {name: sweep["ranked"] for name, sweep in run.metrics.get("sweeps", {}).items()}
-    for name, of in portfolios.items():
-        if of.get("sweep_of"):
-            front += swept.pop(of["sweep_of"], [])[:MOST_COMBINATIONS_SHOWN]
-        elif of["role"] in ("strategy", "benchmark"):
+    for name, portfolio in portfolios.items():
+        if portfolio.get("sweep_of"):
+            front += swept.pop(portfolio["sweep_of"], [])[:MOST_COMBINATIONS_SHOWN]
+        elif portfolio["role"] in ("strategy", "benchmark"):
             front.append(name)
             front += [
-                twin for twin, its in portfolios.items()
+                other for other, its in portfolios.items()
                 if its["role"] == "costs-free" and its["twin_of"] == name
             ]  # fmt: skip
     return front

@@ -22,11 +22,11 @@ from sandbox.words import safe_name
 
 RUNS = Path("runs")
 MARK = "config.json"  # the file that makes a folder a run folder
-PACKAGES = ("backtrader", "numpy", "pandas", "quantstats", "torch")
+PACKAGES = ("backtrader", "exchange_calendars", "numpy", "pandas", "quantstats", "torch")
 
 
 @contextmanager
-def run_folder(default_name: str, out: Path | None = None) -> Iterator[_Draft]:
+def run_folder(default_name: str, out: Path | None = None) -> Iterator[Draft]:
     """A draft to write to; it becomes the run folder when the block ends well.
 
     Without `out` the folder is `runs/NAME`, or `runs/NAME-2`, -3 ... where that is taken. With
@@ -39,10 +39,10 @@ def run_folder(default_name: str, out: Path | None = None) -> Iterator[_Draft]:
         _refuse_what_is_no_run(out)
     hidden = place.parent / f".{place.name}.partial-{os.getpid()}"
     with tidied(partial(shutil.rmtree, hidden, ignore_errors=True)):
-        draft = _Draft(_make_draft(hidden, place))
+        draft = Draft(_make_draft(hidden, place))
         try:
             yield draft
-            with held(), _told(place):
+            with held(), _writing(place):
                 draft.folder = _put_down(hidden, place, replace=out is not None)
                 interrupts.say(f"the run had ended, {draft.folder} is whole")
         except BaseException:
@@ -50,7 +50,7 @@ def run_folder(default_name: str, out: Path | None = None) -> Iterator[_Draft]:
             raise
 
 
-class _Draft:
+class Draft:
     """The files of a run folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -58,7 +58,7 @@ class _Draft:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=2, default=str, allow_nan=False)
-        with _told(self.folder / name) as path:
+        with _writing(self.folder / name) as path:
             path.write_text(text + "\n", encoding="utf-8")
 
     def write_csv(self, name: str, table: pd.DataFrame) -> None:
@@ -66,16 +66,16 @@ class _Draft:
         known = times.unique()  # each is written many times
         texts = known.strftime("%Y-%m-%dT%H:%M:%SZ").to_numpy()
         shown = table.assign(time=texts[known.get_indexer(times)])
-        with _told(self.folder / name) as path:
+        with _writing(self.folder / name) as path:
             shown.to_csv(path, index=False, float_format="%.12g", lineterminator="\n")
 
     def log(self, line: str) -> None:
-        with _told(self.folder / "log.txt") as path, path.open("a", encoding="utf-8") as log:
+        with _writing(self.folder / "log.txt") as path, path.open("a", encoding="utf-8") as log:
             log.write(line + "\n")
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[Path]:
+def _writing(path: Path) -> Iterator[Path]:
     """A disk that is full, or a folder that is gone, in one line."""
     try:
         yield path
@@ -85,7 +85,7 @@ def _told(path: Path) -> Iterator[Path]:
 
 def package_versions() -> dict[str, str]:
     """Versions of what a run's numbers depend on."""
-    return {name: found for name in PACKAGES if (found := _version(name)) is not None}
+    return {name: installed for name in PACKAGES if (installed := _version(name)) is not None}
 
 
 def _version(package: str) -> str | None:
@@ -96,7 +96,7 @@ def _version(package: str) -> str | None:
 
 
 def _refuse_what_is_no_run(out: Path) -> None:
-    with _told(out):
+    with _writing(out):
         if (
             out.is_dir()
             and not out.is_mount()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +13,18 @@ from typing import Any
 import pandas as pd
 
 from sandbox.config import NO_STORE, RunConfig
-from sandbox.errors import WindowError
 from sandbox.forecast.book import ForecastBook
-from sandbox.forecast.naive import NAIVE, NaiveSource
-from sandbox.progress import Progress
+from sandbox.forecast.naive import NAIVE
+from sandbox.progress import Bar
 from sandbox.reporting import ReportProcess, report_process
-from sandbox.run.folder import run_folder
+from sandbox.run.folder import Draft, run_folder
 from sandbox.run.kept import KeptBacktests
-from sandbox.run.portfolios import Trading, trade
+from sandbox.run.portfolios import Portfolio, Trading, trade
 from sandbox.run.prepare import Prepared, prepare
 from sandbox.run.record import notes, record
+from sandbox.trading.engine import Backtest
 
 ROOT = Path(__file__).resolve().parents[2]
-
-Bar = Callable[[str, str], AbstractContextManager[Progress]]  # label, unit -> (done, total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,62 +45,63 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
 
 
 def _run(run: Prepared, out: Path | None, bar: Bar, report: ReportProcess) -> Finished:
-    with run_folder(f"{run.name}-{run.config.data}", out) as draft:
+    with run_folder(f"{run.name}-{run.config.candles.data}", out) as draft:
         draft.log(_title(run))
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
-            books = _books(run, progress)
-        draft.log(_counted(books[run.config.signal]))
+            books = run.books(progress)
+        own_book = books[run.signal]
+        draft.log(_counted(own_book))
         with _timed(draft.log, "backtests"), bar("Trading", "bars") as progress:
             trading, plan, kept = Trading(market=run.market, books=books), run.plan(), _kept(run)
             traded = trade(plan, trading, progress, kept)
         if kept is not None and kept.reused:
             draft.log(f"{kept.reused} of {len(plan)} backtests were kept from before")
-        told = notes(run, traded) + list(books[run.config.signal].notes)
-        for note in told:
-            draft.log(note)
-        draft.write_json("config.json", record(run, traded, told))
-        for table in ("equity", "trades", "weights"):
-            rows = pd.concat([getattr(backtest, table) for _, backtest in traded])
-            draft.write_csv(f"{table}.csv", rows)
-        if found := {one.name: book.analyses for one, book in traded if book.analyses}:
-            draft.write_json("analyzers.json", found)
+        all_notes = [*notes(run, traded), *own_book.notes]
+        _write(draft, traded, all_notes, record(run, traded, all_notes))
         with _timed(draft.log, "report"), bar("Reporting", "pages") as progress:
             write_report(draft.folder, report)
             # each strategy has a tear sheet, of a sweep the best combination
-            pages = 1 + len({one.sweep_of or one.name for one in run.strategies})
+            pages = 1 + len({strategy.sweep_of or strategy.name for strategy in run.strategies})
             progress(pages, pages)
         metrics = json.loads((draft.folder / "metrics.json").read_text(encoding="utf-8"))
     return Finished(
-        folder=draft.folder, name=run.name, title=_title(run), metrics=metrics, notes=tuple(told)
-    )
+        folder=draft.folder, name=run.name, title=_title(run), metrics=metrics,
+        notes=tuple(all_notes),
+    )  # fmt: skip
 
 
-def _books(run: Prepared, progress: Progress) -> dict[str, ForecastBook]:
-    """Forecasts of the run's own signal and of its controls', by signal name."""
-    frames, asofs = run.candles.frames, run.asofs()
-    book = run.source.book(frames, run.sampling, asofs, progress)
-    if not len(book):
-        raise WindowError(
-            f"no symbol has {run.config.lookback} bars of history by {run.end:%Y-%m-%d}: "
-            "set a smaller --lookback or a later --end"
-        )
-    controls = {
-        name: NaiveSource(name, run.calendar).book(frames, run.sampling, asofs)
-        for name in run.controls
+def _write(
+    draft: Draft,
+    traded: Sequence[tuple[Portfolio, Backtest]],
+    all_notes: Sequence[str],
+    content: Mapping[str, Any],
+) -> None:
+    """The files of a run folder that its report is made from."""
+    for note in all_notes:
+        draft.log(note)
+    draft.write_json("config.json", content)
+    for table in ("equity", "trades", "weights"):
+        rows = pd.concat([getattr(backtest, table) for _, backtest in traded])
+        draft.write_csv(f"{table}.csv", rows)
+    analyses = {
+        portfolio.name: backtest.analyses for portfolio, backtest in traded if backtest.analyses
     }
-    return {run.config.signal: book} | controls
+    if analyses:
+        draft.write_json("analyzers.json", analyses)
 
 
 def _kept(run: Prepared) -> KeptBacktests | None:
     """Where controls' backtests are kept: beside the forecasts."""
-    if run.config.store == NO_STORE:
+    model, forecaster = run.config.model, run.forecaster
+    if model.store == NO_STORE:
         return None
-    sampling = run.sampling, run.config.exchange
+    calendar = forecaster.calendar and forecaster.calendar.name
+    sampling = run.config.sampling, calendar
     made_from = {name: repr(sampling) for name in NAIVE}
-    if run.checkpoint is not None:
-        model = run.checkpoint.fingerprint, run.config.dtype, run.config.device
-        made_from[run.source.name] = repr((*sampling, *model))
-    return KeptBacktests(Path(run.config.store) / "backtests", run.market, made_from)
+    if forecaster.checkpoint is not None:
+        weights = forecaster.checkpoint.fingerprint, model.dtype, model.device
+        made_from[forecaster.source.name] = repr((*sampling, *weights))
+    return KeptBacktests(Path(model.store) / "backtests", run.market, made_from)
 
 
 def _counted(book: ForecastBook) -> str:
@@ -110,10 +109,11 @@ def _counted(book: ForecastBook) -> str:
 
 
 def _title(run: Prepared) -> str:
-    told = f"model {run.checkpoint.name}" if run.checkpoint else f"signal {run.config.signal}"
+    model, market = run.forecaster.checkpoint, run.market
+    made_by = f"model {model.name}" if model else f"signal {run.signal}"
     return (
         f"{run.name} on {run.candles.spec}, {len(run.candles.symbols)} symbols, "
-        f"{run.start:%Y-%m-%d} to {run.end:%Y-%m-%d}, {told}"
+        f"{market.start:%Y-%m-%d} to {market.end:%Y-%m-%d}, {made_by}"
     )
 
 

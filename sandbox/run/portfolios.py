@@ -1,7 +1,7 @@
-"""Which portfolios a run trades, and their backtests: strategies, their twins, a benchmark.
+"""Which portfolios a run trades, and their backtests: strategies, controls, a benchmark.
 
-A control is a strategy's twin on a naive signal: what the same rules earn without the model. The
-costs-free one trades on the same signal in a market where nothing costs anything.
+A control is a strategy's rules on a naive signal: what they earn without the model. The costs-free
+portfolio trades the strategy's own signal in a market where nothing costs anything.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from sandbox.trading.broker import Account
 from sandbox.trading.engine import Backtest, Setup, run_backtest
 from sandbox.trading.feed import CandleFeed
 from sandbox.trading.source import WARMUP_BARS, FrameSource
-from sandbox.trading.strategy import Strategy
 from sandbox.trading.strategy_file import load_strategy
 
 Role = Literal["strategy", "control", "benchmark", "costs-free"]
@@ -42,11 +41,10 @@ BENCHMARK = "benchmark"  # its name in the run folder's tables
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A strategy file, read."""
+    """A strategy's file and parameters, checked. The class is loaded anew for each backtest."""
 
     name: str  # in tables and file names
     path: Path
-    cls: type[Strategy]
     params: Mapping[str, Param]  # all it declares
     sweep_of: str | None = None  # the strategy that it is a combination of parameters of
 
@@ -59,7 +57,7 @@ class Portfolio:
     role: Role
     loaded: Loaded
     signal: str | None  # what its forecasts come from
-    twin_of: str | None = None  # the strategy that it repeats
+    repeats: str | None = None  # the strategy whose rules it trades on other terms
 
     def account(self, of_run: Account) -> Account:
         """The run's own, or the same cash where trading costs nothing."""
@@ -95,10 +93,10 @@ def planned(
     *,
     costs_free: bool = False,
 ) -> list[Portfolio]:
-    """The strategies, the benchmark, each strategy's controls, each one without costs.
+    """The strategies, the benchmark, each strategy's controls, each strategy without costs.
 
-    The combinations of a sweep have no twins: they would be many times as many, and which of them
-    is best is judged against how many there are.
+    The combinations of a sweep are not repeated: there would be many times as many, and which of
+    them is best is judged against how many there are.
     """
     plan = [
         Portfolio(name=loaded.name, role="strategy", loaded=loaded, signal=signal)
@@ -110,7 +108,7 @@ def planned(
     plan += [
         Portfolio(
             name=f"{loaded.name}:{naive}", role="control", loaded=loaded, signal=naive,
-            twin_of=loaded.name,
+            repeats=loaded.name,
         )
         for loaded in single
         for naive in controls
@@ -118,7 +116,7 @@ def planned(
     return plan + [
         Portfolio(
             name=f"{loaded.name}:{COSTS_FREE}", role=COSTS_FREE, loaded=loaded, signal=signal,
-            twin_of=loaded.name,
+            repeats=loaded.name,
         )
         for loaded in (single if costs_free else [])
     ]  # fmt: skip
@@ -215,7 +213,7 @@ class Trading:
                 )  # fmt: skip
         except (Exception, SystemExit, GeneratorExit) as error:
             own = error if isinstance(error, SandboxError) else None
-            shown = own or StrategyError(_told(portfolio, error))
+            shown = own or StrategyError(_in_words(portfolio, error))
             asked_for = signal.times_asked if signal else 0
             stopped = Stopped(bars_done, asked_for, error, tuple(reads.touches)).portable()
             shown.stopped = stopped
@@ -248,16 +246,16 @@ def trade(
     that never traded, with costs or without, paid none: its run without costs is left out.
     """
     done = list(zip(plan, _all_backtests(plan, trading, progress, kept), strict=True))
-    blind = {portfolio.name for portfolio, of in done if portfolio.signal and not of.asked}
-    idle = {portfolio.name for portfolio, of in done if of.backtest.trades.empty}
+    blind = {portfolio.name for portfolio, each in done if portfolio.signal and not each.asked}
+    idle = {portfolio.name for portfolio, each in done if each.backtest.trades.empty}
 
     def same(portfolio: Portfolio) -> bool:
-        """Whether a twin does nothing that its strategy does not do."""
+        """Whether it does nothing that the strategy that it repeats does not do."""
         if portfolio.role == COSTS_FREE:
-            return {portfolio.name, portfolio.twin_of} <= idle
-        return portfolio.role == "control" and portfolio.twin_of in blind
+            return {portfolio.name, portfolio.repeats} <= idle
+        return portfolio.role == "control" and portfolio.repeats in blind
 
-    return [(portfolio, of.backtest) for portfolio, of in done if not same(portfolio)]
+    return [(portfolio, each.backtest) for portfolio, each in done if not same(portfolio)]
 
 
 def _all_backtests(
@@ -310,7 +308,7 @@ def _name(portfolio: Portfolio) -> str:
     return portfolio.name
 
 
-def _told(portfolio: Portfolio, error: BaseException) -> str:
+def _in_words(portfolio: Portfolio, error: BaseException) -> str:
     """What an error was, and the strategy's own line that led to it, if one did."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == str(portfolio.loaded.path.absolute())]

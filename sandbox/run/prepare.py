@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 import kronos
 from feeds import Candles, bar_times
-from feeds import load as load_candles
-from sandbox.config import NO_STORE, RunConfig, Sampling
+from sandbox.config import NO_STORE, ComparisonOptions, RunConfig, StrategyOptions, Window
 from sandbox.errors import ConfigError, WindowError
-from sandbox.forecast.book import SignalSource
-from sandbox.forecast.calendars import ExchangeCalendar
+from sandbox.forecast.book import ForecastBook, SignalSource
+from sandbox.forecast.calendars import NamedCalendar
+from sandbox.forecast.data import load_data
 from sandbox.forecast.model import load_checkpoint
 from sandbox.forecast.naive import NAIVE, NaiveSource
 from sandbox.forecast.sources import KronosSource
 from sandbox.presets import preset_params
+from sandbox.progress import Progress
 from sandbox.run.portfolios import BENCHMARK, Loaded, Market, Portfolio, planned
 from sandbox.run.sweep import combinations
 from sandbox.store.sets import ForecastStore
-from sandbox.trading.analyzers import AskedAnalyzer, asked_analyzers
+from sandbox.trading.analyzers import asked_analyzers
 from sandbox.trading.broker import Account
 from sandbox.trading.costs import cost_model
 from sandbox.trading.params import params_for
@@ -36,6 +37,14 @@ from sandbox.words import safe_name
 BENCHMARK_FILE = Path(__file__).resolve().parents[2] / "strategies" / "benchmark.py"
 
 
+class Forecaster(NamedTuple):
+    """What makes a run's forecasts."""
+
+    source: SignalSource
+    checkpoint: kronos.Checkpoint | None  # None where no model is asked
+    calendar: NamedCalendar | None  # None: bars go on as observed
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A checked run: everything loaded, nothing computed."""
@@ -43,100 +52,115 @@ class Prepared:
     config: RunConfig
     strategies: tuple[Loaded, ...]
     benchmark: Loaded | None
-    candles: Candles  # up to the end
-    whole: Candles  # bars after the end, too: a symbol that comes back later has not ended
-    start: pd.Timestamp  # the first bar traded
-    end: pd.Timestamp  # the last
-    account: Account
-    costs_name: str
-    sampling: Sampling
-    source: SignalSource
-    analyzers: tuple[AskedAnalyzer, ...]
-    calendar: ExchangeCalendar | None  # None: bars go on as observed
-    checkpoint: kronos.Checkpoint | None  # None where no model is asked
+    candles: Candles  # up to the end of the run; the market has the bars after it, too
+    market: Market
+    forecaster: Forecaster
 
     @property
     def name(self) -> str:
         """The strategies, each once: `topk+mine`, or `topk-sweep` where it is swept."""
-        names = (f"{one.sweep_of}-sweep" if one.sweep_of else one.name for one in self.strategies)
+        names = (
+            f"{strategy.sweep_of}-sweep" if strategy.sweep_of else strategy.name
+            for strategy in self.strategies
+        )  # fmt: skip
         return "+".join(dict.fromkeys(names))
+
+    @property
+    def signal(self) -> str:
+        """What the strategies' forecasts come from."""
+        return self.config.strategy.signal
+
+    @property
+    def costs_name(self) -> str:
+        """The preset whose costs the account pays, where no other ones were named."""
+        return _costs_name(self.config, self.candles)
 
     @property
     def controls(self) -> tuple[str, ...]:
         """The naive signals that each strategy is repeated on, but for those that are swept."""
-        others = tuple(name for name in NAIVE if name != self.config.signal)
-        single = any(loaded.sweep_of is None for loaded in self.strategies)
-        return others if self.config.controls and single else ()
-
-    @property
-    def market(self) -> Market:
-        """What all portfolios trade in."""
-        return Market(
-            frames=self.whole.frames, opens=self.whole.opens, start=self.start, end=self.end,
-            account=self.account, analyzers=self.analyzers,
-        )  # fmt: skip
+        others = tuple(name for name in NAIVE if name != self.signal)
+        single = any(strategy.sweep_of is None for strategy in self.strategies)
+        return others if self.config.comparison.controls and single else ()
 
     def plan(self) -> list[Portfolio]:
         """All portfolios. The costs-free ones are left out where there is no cost to leave out."""
-        costs = self.account.costs
+        costs = self.market.account.costs
         return planned(
-            self.strategies, self.config.signal, self.controls, self.benchmark,
-            costs_free=self.config.controls and costs != costs.without_costs(),
+            self.strategies, self.signal, self.controls, self.benchmark,
+            costs_free=self.config.comparison.controls and costs != costs.without_costs(),
         )  # fmt: skip
+
+    def books(self, progress: Progress) -> dict[str, ForecastBook]:
+        """The forecasts of the run's own signal and of its controls', by signal name."""
+        frames, sampling, asofs = self.candles.frames, self.config.sampling, self.asofs()
+        book = self.forecaster.source.book(frames, sampling, asofs, progress)
+        if not len(book):
+            raise WindowError(
+                f"no symbol has {sampling.lookback} bars of history by {self.market.end:%Y-%m-%d}: "
+                "set a smaller --lookback or a later --end"
+            )
+        controls = {
+            name: NaiveSource(name, self.forecaster.calendar).book(frames, sampling, asofs)
+            for name in self.controls
+        }
+        return {self.signal: book} | controls
 
     def asofs(self) -> pd.DatetimeIndex:
         """The bar times at which some strategy asks for forecasts."""
         times = bar_times(self.candles.frames)
-        traded = times[(times >= self.start) & (times <= self.end)].asi8
+        traded = times[(times >= self.market.start) & (times <= self.market.end)].asi8
         due = [due_times(traded, str(loaded.params["rebalance"])) for loaded in self.strategies]
         return pd.DatetimeIndex(np.unique(np.concatenate(due)), tz="UTC")
 
 
 def prepare(config: RunConfig) -> Prepared:
     """Load and check everything a run needs; raises the error a user should read."""
-    strategies = _strategies(config)
-    calendar = ExchangeCalendar(config.exchange) if config.exchange else None
-    whole = load_candles(config.data, repair=config.repair, stamps=config.stamps, sessions=calendar)
-    start, end = _window(whole, config)
+    strategies = _strategies(config.strategy)
+    whole, calendar = load_data(config.candles)
+    start, end = _traded(whole, config.window)
     candles = whole.between(None, end)
-    costs_name = config.costs or candles.costs
-    costs = cost_model(costs_name, **config.cost_overrides())
-    checkpoint = load_checkpoint(config) if config.signal == "kronos" else None
+    # bars after the end, too: a symbol that comes back later has not ended
+    market = whole.pick(candles.symbols)
     return Prepared(
         config=config,
         strategies=strategies,
-        benchmark=_benchmark(config, candles),
+        benchmark=_benchmark(config.comparison, candles),
         candles=candles,
-        whole=whole.pick(candles.symbols),
-        start=start,
-        end=end,
-        account=Account(cash=config.cash, costs=costs),
-        costs_name=costs_name,
-        sampling=Sampling.of(config),
-        source=_source(config, checkpoint, calendar),
-        analyzers=asked_analyzers(config.analyzers),
-        calendar=calendar,
-        checkpoint=checkpoint,
-    )
+        market=Market(
+            frames=market.frames, opens=market.opens, start=start, end=end,
+            account=_account(config, candles),
+            analyzers=asked_analyzers(config.comparison.analyzers),
+        ),
+        forecaster=_forecaster(config, calendar),
+    )  # fmt: skip
 
 
-def _strategies(config: RunConfig) -> tuple[Loaded, ...]:
-    if not config.strategies:
+def _costs_name(config: RunConfig, candles: Candles) -> str:
+    return config.account.costs or candles.costs
+
+
+def _account(config: RunConfig, candles: Candles) -> Account:
+    costs = cost_model(_costs_name(config, candles), **asdict(config.cost_overrides))
+    return Account(cash=config.account.cash, costs=costs)
+
+
+def _strategies(options: StrategyOptions) -> tuple[Loaded, ...]:
+    if not options.strategies:
         raise ConfigError("no strategy file: name one, such as strategies/topk.py")
     classes: dict[str, type[Strategy]] = {}
     paths: dict[str, Path] = {}
-    for text in config.strategies:
+    for text in options.strategies:
         cls = load_strategy(text)
         stem = safe_name(Path(text).stem)
         name = _free(stem if stem != BENCHMARK else cls.__name__, classes)
         classes[name], paths[name] = cls, Path(text)
-    preset = _declared_preset(config, classes)
+    preset = _declared_preset(options.preset, classes)
     return tuple(
         Loaded(
-            name=one.name, path=paths[one.strategy], cls=classes[one.strategy], params=one.params,
-            sweep_of=one.strategy if one.swept else None,
+            name=tried.name, path=paths[tried.strategy], params=tried.params,
+            sweep_of=tried.strategy if tried.swept else None,
         )
-        for one in combinations(classes, config.params, config.sweep, preset)
+        for tried in combinations(classes, options.params, options.sweep, preset)
     )  # fmt: skip
 
 
@@ -148,50 +172,51 @@ def _free(name: str, taken: Mapping[str, object]) -> str:
     return free
 
 
-def _declared_preset(config: RunConfig, classes: Mapping[str, Any]) -> dict[str, Any]:
+def _declared_preset(preset: str | None, classes: Mapping[str, Any]) -> dict[str, Any]:
     """The preset's parameters that some strategy of the run has."""
     known = {name for cls in classes.values() for name in cls.params._getkeys()}
-    return {name: value for name, value in preset_params(config.preset).items() if name in known}
+    return {name: value for name, value in preset_params(preset).items() if name in known}
 
 
-def _benchmark(config: RunConfig, candles: Candles) -> Loaded | None:
-    if not config.with_benchmark:
+def _benchmark(options: ComparisonOptions, candles: Candles) -> Loaded | None:
+    if not options.with_benchmark:
         return None
-    if config.benchmark:
-        _ = candles[config.benchmark]  # raises the error that names the nearest symbol
+    if options.benchmark:
+        _ = candles[options.benchmark]  # raises the error that names the nearest symbol
     cls = load_strategy(BENCHMARK_FILE)
-    given = {"symbol": config.benchmark} if config.benchmark else {}
+    given = {"symbol": options.benchmark} if options.benchmark else {}
     params = params_for({BENCHMARK: cls}, given)[BENCHMARK]
-    return Loaded(name=BENCHMARK, path=BENCHMARK_FILE, cls=cls, params=params)
+    return Loaded(name=BENCHMARK, path=BENCHMARK_FILE, params=params)
 
 
-def _window(candles: Candles, config: RunConfig) -> tuple[pd.Timestamp, pd.Timestamp]:
+def _traded(candles: Candles, window: Window) -> tuple[pd.Timestamp, pd.Timestamp]:
     """The first and last bar time that the run trades."""
     times = bar_times(candles.frames)
-    first, last = pd.Timestamp(config.start, tz="UTC"), pd.Timestamp(config.end, tz="UTC")
+    first, last = pd.Timestamp(window.start, tz="UTC"), pd.Timestamp(window.end, tz="UTC")
     inside = times[(times >= first) & (times < last + pd.Timedelta(days=1))]
     if len(inside) == 1:
         raise WindowError(
-            f"one bar time from {config.start} to {config.end}: two are needed, one to decide at "
+            f"one bar time from {window.start} to {window.end}: two are needed, one to decide at "
             "and the next to trade at; set --start and --end further apart"
         )
     if inside.empty:
         raise WindowError(
-            f"no candles to trade from {config.start} to {config.end}: {candles.spec} has "
+            f"no candles to trade from {window.start} to {window.end}: {candles.spec} has "
             f"{times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}, set --start and --end"
         )
     return inside[0], inside[-1]
 
 
-def _source(
-    config: RunConfig, checkpoint: kronos.Checkpoint | None, calendar: ExchangeCalendar | None
-) -> SignalSource:
-    if checkpoint is None:
-        return NaiveSource(config.signal, calendar)
-    return KronosSource(
+def _forecaster(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster:
+    signal, model = config.strategy.signal, config.model
+    if signal != "kronos":
+        return Forecaster(NaiveSource(signal, calendar), None, calendar)
+    checkpoint = load_checkpoint(model.model, config.sampling.lookback)
+    source = KronosSource(
         checkpoint,
-        device=config.device,
-        dtype=config.dtype,
-        store=None if config.store == NO_STORE else ForecastStore(Path(config.store)),
+        device=model.device,
+        dtype=model.dtype,
+        store=None if model.store == NO_STORE else ForecastStore(Path(model.store)),
         calendar=calendar,
     )
+    return Forecaster(source, checkpoint, calendar)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -19,25 +19,28 @@ from sandbox.words import counted, listed
 if TYPE_CHECKING:
     from sandbox.run.prepare import Prepared
 
-
 MOST_FILLS_AN_ORDER = 1.5  # on average, before a reader is told
 
+AllTraded = Sequence[tuple[Portfolio, Backtest]]
 
-def record(
-    run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]], notes: Sequence[str]
-) -> dict[str, Any]:
+
+def record(run: Prepared, traded: AllTraded, notes: Sequence[str]) -> dict[str, Any]:
     """The content of config.json."""
-    model = run.checkpoint
+    model, calendar = run.forecaster.checkpoint, run.forecaster.calendar
     return {
         "name": run.name,
         "portfolios": [_portfolio(portfolio) for portfolio, _ in traded],
-        "config": run.config.model_dump(mode="json"),
-        "costs": {"preset": run.costs_name, **asdict(run.account.costs)},
-        "window": {"first_bar": run.start.isoformat(), "last_bar": run.end.isoformat()},
+        "config": run.config.flat(),
+        "costs": {"preset": run.costs_name, **asdict(run.market.account.costs)},
+        "window": {
+            "first_bar": run.market.start.isoformat(),
+            "last_bar": run.market.end.isoformat(),
+        },
         "data": {
             "spec": run.candles.spec,
             "hash": run.candles.data_hash,
             "symbols": list(run.candles.symbols),
+            "calendar": calendar and calendar.name,
         },
         "model": model
         and {
@@ -46,7 +49,7 @@ def record(
             "seen_until": model.seen_until,
             "max_context": model.max_context,
         },
-        "orders_refused": {portfolio.name: book.refused for portfolio, book in traded},
+        "orders_refused": {portfolio.name: backtest.refused for portfolio, backtest in traded},
         "notes": list(notes),
         "packages": package_versions(),
     }
@@ -58,7 +61,7 @@ def _portfolio(portfolio: Portfolio) -> dict[str, Any]:
         "name": portfolio.name,
         "role": portfolio.role,
         "signal": portfolio.signal,
-        "twin_of": portfolio.twin_of,
+        "twin_of": portfolio.repeats,
         "sweep_of": loaded.sweep_of,
         "file": str(loaded.path),
         "sha256": hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
@@ -66,88 +69,122 @@ def _portfolio(portfolio: Portfolio) -> dict[str, Any]:
     }
 
 
-def notes(run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]]) -> list[str]:
+def notes(run: Prepared, traded: AllTraded) -> list[str]:
     """What a reader has to know before believing a figure."""
-    told = [f"Data: {run.candles.note}"] if run.candles.note else []
-    told += [*run.candles.repairs, *run.candles.timing]
-    if run.checkpoint is not None:
-        told.append(model_sentence(run.checkpoint, run.start, run.end))
-    silent = [s for s, frame in run.candles.frames.items() if not (frame["volume"] > 0).any()]
+    strategies = [(portfolio, each) for portfolio, each in traded if portfolio.role == "strategy"]
+    return [
+        *_of_candles(run),
+        *_of_sweeps(run),
+        *_of_early_stops(traded),
+        *(note for pair in strategies for note in _of_orders(run, *pair)),
+        *_of_lots_too_dear(run, traded),
+    ]
+
+
+def _of_candles(run: Prepared) -> Iterator[str]:
+    """How they came to be, whether the model has seen them, and what they lack."""
+    candles, forecaster = run.candles, run.forecaster
+    if candles.note:
+        yield f"Data: {candles.note}"
+    yield from (*candles.repairs, *candles.timing)
+    if forecaster.checkpoint is not None:
+        yield model_sentence(forecaster.checkpoint, run.market.start, run.market.end)
+    if forecaster.calendar is not None and forecaster.calendar.note:
+        yield forecaster.calendar.note
+    silent = [symbol for symbol, frame in candles.frames.items() if not (frame["volume"] > 0).any()]
     if silent:
-        told.append(
+        yield (
             f"No volume is known for {listed(silent)}: fills there have no market impact and no "
             "volume cap."
         )
-    told += _swept(run)
-    told += _cut_short(traded)
-    for portfolio, book in traded:
-        if portfolio.role == "strategy":
-            told += [
-                f"A timer of {portfolio.name} ({timer}) never fired: no bar closes that late in "
-                "the day on a day it is for."
-                for timer in book.idle_timers
-            ]
-            told += _carried(portfolio.name, book, run.account.costs.volume_cap_pct)
-        if book.refused and portfolio.role == "strategy":
-            told.append(
-                f"{counted(book.refused, 'order')} of {portfolio.name} "
-                f"{'was' if book.refused == 1 else 'were'} refused: too little cash, "
-                "less than a lot, or a sale of what it did not hold (nothing is sold short)."
-            )
-    return told + _could_not_pay(run, traded)
 
 
-def _swept(run: Prepared) -> list[str]:
+def _of_sweeps(run: Prepared) -> Iterator[str]:
     """How many combinations were tried, and what was not traded for it."""
-    tried = Counter(one.sweep_of for one in run.strategies if one.sweep_of)
-    told = [
-        f"{name} was traded with {counted(count, 'combination')} of parameters, "
-        "without twins on naive signals or without costs: run one of them with --param for those."
-        for name, count in tried.items()
-    ]
+    tried = Counter(strategy.sweep_of for strategy in run.strategies if strategy.sweep_of)
+    for name, count in tried.items():
+        yield (
+            f"{name} was traded with {counted(count, 'combination')} of parameters, without "
+            "controls and without runs that cost nothing: run one of them with --param for those."
+        )
     if len(tried) > 1:
-        told.append(
+        yield (
             f"{sum(tried.values()):,} combinations were tried in all: what is said of the luck of "
             "a best one knows of its own strategy's alone."
         )
-    return told
 
 
-def _cut_short(traded: Sequence[tuple[Portfolio, Backtest]]) -> list[str]:
+def _of_early_stops(traded: AllTraded) -> Iterator[str]:
     """Which portfolios stopped before the end: their figures do not show it."""
-    stopped = [(one, book) for one, book in traded if book.bars_decided < len(book.equity)]
-    told = [
-        f"{one.name} stopped itself with runstop() at {_last_decided(book)} and decided nothing "
-        "after it: what it held, and the orders it had given, were kept, and its figures run to "
-        "the last bar."
-        for one, book in stopped
-        if one.twin_of is None
+    stopped = [
+        (portfolio, backtest)
+        for portfolio, backtest in traded
+        if backtest.bars_decided < len(backtest.equity)
     ]
-    twins = [f"{one.name} at {_last_decided(book)}" for one, book in stopped if one.twin_of]
-    return told + ([f"So did {', '.join(twins)}."] if twins else [])
+    for portfolio, backtest in stopped:
+        if portfolio.repeats is None:
+            yield (
+                f"{portfolio.name} stopped itself with runstop() at {_last_decided(backtest)} and "
+                "decided nothing after it: what it held, and the orders it had given, were kept, "
+                "and its figures run to the last bar."
+            )
+    repeats = [
+        f"{portfolio.name} at {_last_decided(backtest)}"
+        for portfolio, backtest in stopped
+        if portfolio.repeats
+    ]
+    if repeats:
+        yield f"So did {', '.join(repeats)}."
 
 
-def _last_decided(book: Backtest) -> str:
-    decided, bars = book.bars_decided, len(book.equity)
-    when = f" ({book.equity['time'].iloc[decided - 1]:%Y-%m-%d %H:%M})" if decided else ""
+def _last_decided(backtest: Backtest) -> str:
+    decided, bars = backtest.bars_decided, len(backtest.equity)
+    when = f" ({backtest.equity['time'].iloc[decided - 1]:%Y-%m-%d %H:%M})" if decided else ""
     return f"bar {decided:,} of {bars:,}{when}"
 
 
-def _could_not_pay(run: Prepared, traded: Sequence[tuple[Portfolio, Backtest]]) -> list[str]:
+def _of_orders(run: Prepared, portfolio: Portfolio, backtest: Backtest) -> Iterator[str]:
+    """What came of a strategy's timers and orders other than it may have meant."""
+    for timer in backtest.idle_timers:
+        yield (
+            f"A timer of {portfolio.name} ({timer}) never fired: no bar closes that late in the "
+            "day on a day it is for."
+        )
+    cap_pct = run.market.account.costs.volume_cap_pct
+    orders = int((backtest.decisions["kind"] != "cancel").sum())
+    fills = len(backtest.trades)
+    if cap_pct is not None and fills > MOST_FILLS_AN_ORDER * orders:  # one bar fills an order else
+        yield (
+            f"{portfolio.name} is large for these markets: {fills:,} fills of {orders:,} orders, "
+            f"since a fill is at most {cap_pct:g} % of a bar's volume. What it wanted took many "
+            "bars, or never came."
+        )
+    if backtest.refused:
+        yield (
+            f"{counted(backtest.refused, 'order')} of {portfolio.name} refused: too little cash, "
+            "less than a lot, or a sale of what it did not hold (nothing is sold short)."
+        )
+
+
+def _of_lots_too_dear(run: Prepared, traded: AllTraded) -> Iterator[str]:
     """Which portfolios never bought anything since a single lot cost more than they had."""
-    found = [
+    reasons = [
         (portfolio, reason)
-        for portfolio, book in traded
-        if book.trades.empty and (reason := _too_dear(run, book))
+        for portfolio, backtest in traded
+        if backtest.trades.empty and (reason := _too_dear(run, backtest))
     ]
-    own = [f"{one.name} bought nothing: {reason}." for one, reason in found if not one.twin_of]
-    twins = [one.name for one, _ in found if one.twin_of]
-    return own + ([f"For the same reason {listed(twins)} bought nothing."] if twins else [])
+    for portfolio, reason in reasons:
+        if not portfolio.repeats:
+            yield f"{portfolio.name} bought nothing: {reason}."
+    repeats = [portfolio.name for portfolio, _ in reasons if portfolio.repeats]
+    if repeats:
+        yield f"For the same reason {listed(repeats)} bought nothing."
 
 
-def _too_dear(run: Prepared, book: Backtest) -> str:
+def _too_dear(run: Prepared, backtest: Backtest) -> str:
     """The cheapest lot that was wanted, or the cheapest there was at all; empty: it had enough."""
-    lot, wanted = run.account.costs.lot_size, book.too_dear
+    market, wanted = run.market, backtest.too_dear
+    lot = market.account.costs.lot_size
     if wanted is not None:
         when = pd.Timestamp(wanted.time_ns, tz="UTC")
         return (
@@ -156,25 +193,14 @@ def _too_dear(run: Prepared, book: Backtest) -> str:
             f"(cash {wanted.cash:,.2f})"
         )
     closes = {
-        symbol: float(frame.loc[run.start : run.end, "close"].min())
+        symbol: float(frame.loc[market.start : market.end, "close"].min())
         for symbol, frame in run.candles.frames.items()
-        if len(frame.loc[run.start : run.end])
+        if len(frame.loc[market.start : market.end])
     }
     symbol = min(closes, key=closes.__getitem__)
-    if closes[symbol] * lot <= run.account.cash:
+    if closes[symbol] * lot <= market.account.cash:
         return ""
     return (
         f"no lot was ever cheaper than {closes[symbol] * lot:,.2f} ({lot:g} of {symbol}), and its "
-        f"cash is {run.account.cash:,.2f}"
+        f"cash is {market.account.cash:,.2f}"
     )
-
-
-def _carried(name: str, book: Backtest, cap_pct: float | None) -> list[str]:
-    """Whether orders took many bars: one that no cap cuts is filled in one bar."""
-    orders, fills = int((book.decisions["kind"] != "cancel").sum()), len(book.trades)
-    if cap_pct is None or fills <= MOST_FILLS_AN_ORDER * orders:
-        return []
-    return [
-        f"{name} is large for these markets: {fills:,} fills of {orders:,} orders, since a fill is "
-        f"at most {cap_pct:g} % of a bar's volume. What it wanted took many bars, or never came."
-    ]

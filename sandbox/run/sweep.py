@@ -70,9 +70,9 @@ def _combinations(
 ) -> Iterator[Combination]:
     for values in product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
-        told = ",".join(f"{param}={value}" for param, value in chosen.items())
+        pairs = ",".join(f"{param}={value}" for param, value in chosen.items())
         yield Combination(
-            name=f"{name}[{told}]" if chosen else name,
+            name=f"{name}[{pairs}]" if chosen else name,
             strategy=name,
             params=typed_params(cls, dict(given) | chosen),
             swept=bool(chosen),
@@ -87,8 +87,9 @@ def _axes(
     axes: dict[str, Axes] = {name: {} for name in classes}
     for text, values in sweep.items():
         check_is_declared(text, declared, "--sweep")
-        of, _, param = text.rpartition(".")
-        for name in [of] if of else [name for name in classes if param in declared[name]]:
+        strategy, _, param = text.rpartition(".")
+        having = [name for name in classes if param in declared[name]]
+        for name in [strategy] if strategy else having:
             _refuse_contradiction(text, name, param, given, sweep)
             default = declared[name][param]
             typed = [like(default, value, param, "--sweep") for value in values]

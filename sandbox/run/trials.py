@@ -23,14 +23,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sandbox.cli import TRIALS_SOCKET
 from sandbox.errors import SandboxError, StrategyError
-from sandbox.forecast.book import ForecastBook
-from sandbox.run.portfolios import Loaded, Market, Portfolio, Stopped, Traded, Trading, backtests
+from sandbox.run.portfolios import Portfolio, Stopped, Traded, Trading, backtests
 from sandbox.run.reads import is_library
-from sandbox.trading.strategy import Strategy
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORT, TRIAL = b"i", b"t"
@@ -41,15 +39,11 @@ Asked = TypeVar("Asked")
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What one process gets: a strategy file, and all it may know of the market."""
+    """What one process gets: a portfolio, and all it may know of the market."""
 
-    name: str
-    path: Path
-    params: Mapping[str, Any]
-    market: Market
-    signal: str
-    book: ForecastBook
-    times: int = 1  # that it is run in the same process
+    portfolio: Portfolio
+    trading: Trading
+    times: int = 1  # that it is traded in the same process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,15 +174,13 @@ def _forked(asks: socket.socket, connection: Connection) -> int:
 
 def _tried(trial: Trial) -> Result:
     """As a run does it, with what the trial holds."""
-    loaded = Loaded(name=trial.name, path=trial.path, cls=Strategy, params=trial.params)
-    portfolio = Portfolio(name=trial.name, role="strategy", loaded=loaded, signal=trial.signal)
-    trading = Trading(market=trial.market, books={trial.signal: trial.book})
     try:
-        return backtests([portfolio] * trial.times, trading, lambda *_: None, most=1)
+        plan = [trial.portfolio] * trial.times
+        return backtests(plan, trial.trading, lambda *_: None, most=1)
     except SandboxError as error:
         return Failed(shown=error, stopped=error.stopped)
     except Exception as error:
-        what = f"{trial.name}: {type(error).__name__}: {error}"
+        what = f"{trial.portfolio.name}: {type(error).__name__}: {error}"
         return Failed(shown=SandboxError(what), stopped=None)
 
 
@@ -213,8 +205,8 @@ def _libraries() -> list[str]:
 
 def _environment(given: Mapping[str, str], socket_number: int) -> dict[str, str]:
     """That of a run in this place; the way to the sandbox is added only where it needs one."""
-    found = [str(Path.cwd()), *given.get("PYTHONPATH", "").split(os.pathsep)]
-    way = {} if str(ROOT) in found or is_library(str(ROOT)) else {
+    paths = [str(Path.cwd()), *given.get("PYTHONPATH", "").split(os.pathsep)]
+    way = {} if str(ROOT) in paths or is_library(str(ROOT)) else {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), given.get("PYTHONPATH")]))
     }  # fmt: skip
     return {**given, **way, TRIALS_SOCKET: str(socket_number)}

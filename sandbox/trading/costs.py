@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from sandbox.config import Bps, NotNegative, Pct, Positive, check_ranges
 from sandbox.errors import ConfigError
 from sandbox.words import nearest
 
@@ -65,27 +66,17 @@ class Quote:
 class CostModel:
     """One side of a trade. The impact is the square-root law: k * volatility * sqrt(size / ADV)."""
 
-    commission_bps: float = 0.0  # of the value traded, each side
-    min_commission: float = 0.0  # quote currency, per order and bar it fills in
-    sell_tax_bps: float = 0.0  # of the value sold
-    slippage_bps: float = 0.0  # of the price, against the trader
-    impact: float = 0.0  # k of the square-root law, whose result is a share of the price
-    volume_cap_pct: float | None = None  # of the bar's volume that one portfolio fills; None: all
-    price_limit_pct: float | None = None  # no buy this far above the last close, no sell below
-    lot_size: float = 1.0  # orders are multiples of this
+    commission_bps: Bps = 0.0  # of the value traded, each side
+    min_commission: NotNegative = 0.0  # quote currency, per order and bar it fills in
+    sell_tax_bps: Bps = 0.0  # of the value sold
+    slippage_bps: Bps = 0.0  # of the price, against the trader
+    impact: NotNegative = 0.0  # k of the square-root law, whose result is a share of the price
+    volume_cap_pct: Pct | None = None  # of the bar's volume that one portfolio fills; None: all
+    price_limit_pct: Positive | None = None  # no buy so far above the last close, no sell below
+    lot_size: Positive = 1.0  # orders are multiples of this
 
     def __post_init__(self) -> None:
-        for name in ("commission_bps", "sell_tax_bps", "slippage_bps"):
-            self._require(name, 0 <= getattr(self, name) < 10_000, "0 or more and below 10000")
-        for name in ("min_commission", "impact"):
-            self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
-        self._require("lot_size", 0 < self.lot_size < math.inf, "above 0")
-        if self.volume_cap_pct is not None:
-            within = 0 < self.volume_cap_pct <= 100
-            self._require("volume_cap_pct", within, "above 0 and at most 100")
-        if self.price_limit_pct is not None:
-            within = 0 < self.price_limit_pct < math.inf
-            self._require("price_limit_pct", within, "above 0")
+        check_ranges(self)
 
     def without_costs(self) -> CostModel:
         """The same market where trading costs nothing and any size fills.
@@ -93,10 +84,6 @@ class CostModel:
         Lots and price limits stay: they are what can be traded, not what trading takes.
         """
         return CostModel(lot_size=self.lot_size, price_limit_pct=self.price_limit_pct)
-
-    def _require(self, name: str, held: bool, allowed: str) -> None:
-        if not held:
-            raise ConfigError(f"{name} {getattr(self, name)}: it must be {allowed}")
 
     def quote(self, size: float, terms: Terms) -> Quote:
         """What `size` units cost, never beyond the limit.

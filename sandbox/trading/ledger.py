@@ -32,14 +32,18 @@ class Holding(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """An order as the strategy gave it, at the bar whose close it was given at."""
+    """An order as the strategy gave it, or the cancellation of one."""
 
-    time_ns: int
+    time_ns: int  # of the bar at whose close it was given
     symbol: str
     side: str  # "buy" or "sell"
     size: float
     kind: str  # "market", "limit", "stop", ...; "cancel"
     price: float  # NaN where the kind has none
+
+    @property
+    def time(self) -> pd.Timestamp:
+        return pd.Timestamp(self.time_ns, tz="UTC")
 
 
 class Close(NamedTuple):

@@ -19,7 +19,7 @@ def test_a_date_is_its_whole_day(declared: feeds.Stamps | None) -> None:
     assert span(candles, 1) == ("2024-01-08 00:00:00", "2024-01-08 23:59:59")
     assert candles.timing == (
         "Bars are stamped with dates: each opens at 00:00 and closes at 23:59:59 in UTC, as long "
-        "as no --exchange gives its hours.",
+        "as no --calendar gives its hours.",
     )
 
 

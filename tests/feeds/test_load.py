@@ -36,9 +36,9 @@ def one(path: Path, text: str) -> Candles:
 
 def test_the_public_names() -> None:
     assert " ".join(sorted(feeds.__all__)) == (
-        "COLUMNS CandleError Candles ColumnError FeedError Hours KNOWN_SPECS PriceError Sessions "
-        "SourceError SpecError Stamps SymbolError TimeError When from_frames load normalise "
-        "opening_times repair validate"
+        "AMOUNT CLOSE COLUMNS CandleError Candles ColumnError FeedError HIGH Hours KNOWN_SPECS LOW "
+        "OPEN PriceError Sessions SourceError SpecError Stamps SymbolError TimeError VOLUME When "
+        "bar_times from_frames load normalise opening_times repair times_ns validate values_of"
     )
     assert all(hasattr(feeds, name) for name in feeds.__all__)
 

@@ -45,6 +45,7 @@ def test_us_facts(us: feeds.Candles) -> None:
     assert span(us) == ("2015-01-02 21:00:00+00:00", "2024-12-31 21:00:00+00:00")
     assert (us.spec, us.costs, us.repairs, us.absent) == ("sample", "us", (), ())
     assert us.note is not None and "chosen after the fact" in us.note
+    assert us.calendar == us.pick(["AAPL"]).calendar == "XNYS"
 
 
 def test_us_moves_over_a_fifth_are_the_nine_known(us: feeds.Candles) -> None:
@@ -64,6 +65,7 @@ def test_ph_facts(ph: feeds.Candles) -> None:
     assert span(ph) == ("2013-01-02 07:30:00+00:00", "2021-12-15 07:30:00+00:00")
     assert (ph.spec, ph.costs, ph.repairs, ph.absent) == ("sample:ph", "ph", (), ())
     assert ph.note is not None and "inferred from overnight gaps" in ph.note
+    assert ph.calendar == "XPHS"
     begins = {"COSCO": "2013-06-03", "MAXS": "2014-09-01"}
     assert all(ph[symbol].index[0] >= pd.Timestamp(day, tz="UTC") for symbol, day in begins.items())
 

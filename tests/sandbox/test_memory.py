@@ -134,18 +134,18 @@ def test_forecasts_are_refused_before_anything_is_allocated(market, monkeypatch)
 
 def test_the_times_to_come_count_as_well(market, monkeypatch):
     """They alone do not fit: no source has a use for the windows."""
-    sampling = Sampling(lookback=10, horizon=1_000, samples=1)
+    sampling = Sampling(lookback=10, horizon=500, samples=1)
     frames = market(("A",), bars=60)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 51 * 1_000 * 8)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 51 * 500 * 8)
     monkeypatch.setattr(windows, "_future", None)  # not reached
     with pytest.raises(MemoryShortError, match=r"^51 forecasts"):
         NaiveSource("momentum").book(frames, sampling, frames["A"].index)
 
 
 def test_a_naive_signal_s_cache_counts(market, monkeypatch):
-    sampling = Sampling(lookback=10, horizon=10, samples=10_000)
+    sampling = Sampling(lookback=10, horizon=10, samples=4_000)
     frames = market(("A",), bars=60)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 51 * 4 * 10_000 * 10 - 1)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 51 * 4 * 4_000 * 10 - 1)
     with pytest.raises(MemoryShortError, match=r"^51 forecasts"):
         NaiveSource("momentum").book(frames, sampling, frames["A"].index)
 

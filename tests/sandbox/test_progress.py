@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox.progress import _Rate
+from sandbox.progress import _Rate, no_bar, progress_bar
 
 
 class Stub:
@@ -16,3 +16,21 @@ class Stub:
 )
 def test_a_slow_rate_is_not_rounded_to_nothing(completed, secs, shown):
     assert str(_Rate("pages").render(Stub(completed, secs))) == shown
+
+
+def test_a_bar_is_shown_when_it_is_first_told_something(capsys):
+    with progress_bar("Forecasting", "forecasts"):
+        pass
+    assert capsys.readouterr() == ("", "")
+    with progress_bar("Forecasting", "forecasts") as progress:
+        progress(3, 12)
+        progress(12, 12)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Forecasting" in shown.err and "12/12" in shown.err
+
+
+def test_the_bar_that_shows_nothing(capsys):
+    with no_bar("Forecasting", "forecasts") as progress:
+        progress(3, 12)
+    assert capsys.readouterr() == ("", "")

@@ -41,6 +41,28 @@ def test_symbols_are_escaped_in_pages_and_file_names(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("options", "first_two"),
+    [
+        ([], ["Fri 2024-07-05 20:00", "Mon 2024-07-08 20:00"]),
+        (["--calendar", "XNYS"], ["Fri 2024-07-05 20:00", "Mon 2024-07-08 20:00"]),
+        (["--calendar", "none"], ["Thu 2024-07-04 20:00", "Fri 2024-07-05 20:00"]),
+    ],
+)
+def test_the_sample_is_shut_on_the_fourth_of_july(tmp_path, capsys, options, first_two):
+    asked = ["--symbol", "AAPL", "--asof", "2024-07-03", "--horizon", "2", "--out", str(tmp_path)]
+    assert main([*asked, *options]) == 0
+    shown = capsys.readouterr().out
+    assert all(close in shown for close in first_two)
+
+
+def test_the_philippine_sample_is_shut_on_its_own_holidays(tmp_path, capsys):
+    """Rizal Day and the last day of the year: 30 and 31 December 2019."""
+    asked = ["--data", "sample:ph", "--symbol", "BDO", "--asof", "2019-12-27", "--horizon", "1"]
+    assert main([*asked, "--out", str(tmp_path)]) == 0
+    assert "Thu 2020-01-02 07:30" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("price", "places"), [(209.9, 2), (40_000.0, 2), (9.5, 4), (0.1044, 5), (0.0000532, 9)]
 )
 def test_small_prices_are_shown_to_five_digits(price, places):

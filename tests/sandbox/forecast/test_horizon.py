@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import feeds
 from sandbox.config import Sampling
 from sandbox.errors import ConfigError
-from sandbox.forecast.calendars import ExchangeCalendar, open_calendar
+from sandbox.forecast.calendars import ExchangeCalendar, OwnCalendar
 from sandbox.forecast.horizon import future_times, is_daily
+from sandbox.forecast.timetable import open_calendar
 from sandbox.forecast.windows import Windows
 from tests.conftest import make_frame
 
@@ -197,7 +199,7 @@ def test_a_calendar_gives_each_window_what_it_gives_it_alone():
 
 
 def test_an_exchange_nobody_knows_gets_near_names():
-    with pytest.raises(ConfigError, match=r"--exchange 'XNYZ' is not known: did you mean .*XNYS"):
+    with pytest.raises(ConfigError, match=r"--calendar 'XNYZ' is not known: did you mean .*XNYS"):
         ExchangeCalendar("XNYZ")
     with pytest.raises(ConfigError, match=r"'nyse' is not known: did you mean NYSE"):
         ExchangeCalendar("nyse")
@@ -206,11 +208,11 @@ def test_an_exchange_nobody_knows_gets_near_names():
 def test_candles_of_another_market_are_noticed():
     nights = pd.date_range("2024-01-01 23:00", periods=30, freq="D")
     weekends = nights[nights.day_of_week >= 5]
-    wrong = "the .* bars from .* are in its sessions .* name the exchange these candles come"
-    with pytest.raises(ConfigError, match=r"--exchange XNYS: \d of " + wrong):
+    wrong = "the .* bars from .* are in its sessions .* name the calendar of these candles' exch"
+    with pytest.raises(ConfigError, match=r"--calendar XNYS: \d of " + wrong):
         on("XNYS", pd.DatetimeIndex(sorted({*weekends, weekends[-1] + pd.Timedelta(days=1)})), 2)
     tokyo = bars_of("XTKS", "2024-01-08", "2024-01-19", "h")
-    with pytest.raises(ConfigError, match=f"--exchange XNYS: 0 of {wrong}"):
+    with pytest.raises(ConfigError, match=f"--calendar XNYS: 0 of {wrong}"):
         on("XNYS", tokyo, 2)
 
 
@@ -218,7 +220,73 @@ def test_where_the_records_end_it_is_told():
     calendar = open_calendar("XSHG")
     last = calendar.last_session
     closes = sessions("XSHG", f"{last - pd.Timedelta(days=60):%Y-%m-%d}", f"{last:%Y-%m-%d}")
-    with pytest.raises(ConfigError, match=r"--exchange XSHG: its sessions are known for .* only"):
+    with pytest.raises(ConfigError, match=r"--calendar XSHG: its sessions are known for .* only"):
         on("XSHG", closes, 5)
-    with pytest.raises(ConfigError, match="--exchange XSHG: its sessions are not known for 1980"):
+    with pytest.raises(ConfigError, match="--calendar XSHG: its sessions are not known for 1980"):
         on("XSHG", pd.bdate_range("1980-01-01", periods=30), 5)
+
+
+# --- the calendar that candles name themselves ---------------------------------------------------
+
+
+def windows(*series):
+    return np.stack([pd.DatetimeIndex(times).as_unit("ns").asi8 for times in series])
+
+
+def test_a_calendar_that_fits_is_followed_whoever_names_it():
+    closes = sessions("XNYS", "2023-05-01", "2023-07-03")
+    past = windows(closes[-20:], closes[-30:-10])
+    own = OwnCalendar("XNYS")
+    assert np.array_equal(own.future_times(past, 6), ExchangeCalendar("XNYS").future_times(past, 6))
+    assert own.note is None
+    assert len(own.future_times(past[:0], 6)) == 0
+
+
+def test_candles_that_are_not_of_their_own_calendar_go_on_as_observed():
+    weekends = pd.date_range("2024-01-06 21:00", periods=90, freq="D")
+    weekends = weekends[weekends.day_of_week >= 5][:20]
+    closes = sessions("XNYS", "2023-11-20", "2023-12-22")[:20]
+    past = windows(weekends, closes, weekends - pd.Timedelta(days=364))
+    own = OwnCalendar("XNYS")
+    ahead = own.future_times(past, 3)
+    observed = future_times(past, 3)
+    assert np.array_equal(ahead[[0, 2]], observed[[0, 2]])
+    assert np.array_equal(ahead[[1]], ExchangeCalendar("XNYS").future_times(past[[1]], 3))
+    assert own.note == (
+        "Forecasts from 2023-03-12 to 2024-03-10 (2 bar times) go on as their bars did, which are "
+        "not in the sessions that are known of XNYS."
+    )
+    for row in range(3):
+        assert np.array_equal(OwnCalendar("XNYS").future_times(past[[row]], 3)[0], ahead[row])
+
+
+@pytest.mark.parametrize("spacing", ["D", "h"])
+def test_a_horizon_past_the_last_known_session_goes_on_as_observed(spacing):
+    last = open_calendar("XSHG").last_session
+    first = f"{last - pd.Timedelta(days=60):%Y-%m-%d}"
+    bars = (
+        sessions("XSHG", first, f"{last:%Y-%m-%d}")
+        if spacing == "D"
+        else bars_of("XSHG", first, f"{last:%Y-%m-%d}", "h")
+    )
+    past = windows(bars[-30:], bars[-60:-30] if spacing == "h" else bars[-31:-1])
+    with pytest.raises(ConfigError, match=r"--calendar XSHG: its sessions are known for .* only"):
+        ExchangeCalendar("XSHG").future_times(past, 10)
+    assert np.array_equal(OwnCalendar("XSHG").future_times(past, 10)[0], future_times(past, 10)[0])
+
+
+@pytest.mark.parametrize(
+    ("spec", "holidays_traded", "sessions_without_a_bar"),
+    [
+        ("sample", set(), set()),
+        # an eruption, the lockdown of 2020 and a typhoon shut the exchange
+        ("sample:ph", {"2017-12-08"}, {"2020-01-13", "2020-03-17", "2020-03-18", "2020-11-12"}),
+    ],
+)
+def test_the_samples_keep_to_the_calendars_they_name(spec, holidays_traded, sessions_without_a_bar):
+    candles = feeds.load(spec)
+    days = feeds.bar_times(candles.frames).normalize().tz_localize(None)
+    first, last = days[0], days[-1]
+    known = open_calendar(candles.calendar, first, last).sessions
+    assert {f"{day:%Y-%m-%d}" for day in days.difference(known)} <= holidays_traded
+    assert {f"{day:%Y-%m-%d}" for day in known.difference(days)} <= sessions_without_a_bar

@@ -14,6 +14,7 @@ from kronos import Forecast
 from sandbox import Strategy
 from sandbox.config import Sampling
 from sandbox.lookahead.proof import Proof, prove
+from sandbox.lookahead.rerun import Rerun
 from sandbox.run.portfolios import Loaded, Market
 from sandbox.run.trials import Trials
 from sandbox.trading.indicator import KronosSignal
@@ -358,7 +359,7 @@ def loaded(strategy, params=None, **attributes) -> Loaded:
         )
     cls = load_strategy(path)
     params = typed_params(cls, params or {})
-    return Loaded(name=cls.__name__, path=path, cls=cls, params=params)
+    return Loaded(name=cls.__name__, path=path, params=params)
 
 
 def proved(strategy, frames, *, source=None, first=FIRST, params=None, **more) -> Proof:
@@ -368,11 +369,13 @@ def proved(strategy, frames, *, source=None, first=FIRST, params=None, **more) -
     market |= {
         name: more.pop(name) for name in ("account", "start", "end", "opens") if name in more
     }
-    options: dict[str, Any] = {
-        "source": source or NoSource(), "sampling": SAMPLING, "cuts": 3, "trials": trials(),
-    } | more  # fmt: skip
-    strategy = loaded(strategy, params, **attributes)
-    return prove(strategy, Market(frames=frames, **market), **options)
+    rerun = Rerun(
+        trials=more.pop("trials", None) or trials(),
+        loaded=loaded(strategy, params, **attributes),
+        source=source or NoSource(), sampling=more.pop("sampling", SAMPLING),
+    )  # fmt: skip
+    options: dict[str, Any] = {"cuts": 3} | more
+    return prove(rerun, Market(frames=frames, **market), **options)
 
 
 def first(proof):

@@ -1,5 +1,7 @@
 """The proof against look-ahead: honest strategies pass it, each way to cheat is caught."""
 
+import math
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,6 @@ from sandbox.lookahead.altered import ALTERATIONS, altered_future
 from sandbox.lookahead.proof import CUTS, Proof, cut_times, history_amounts
 from sandbox.lookahead.rerun import (
     HISTORY_ROUNDING,
-    Decision,
     Outcome,
     Rerun,
     first_difference,
@@ -27,6 +28,7 @@ from sandbox.lookahead.rerun import (
 from sandbox.run.portfolios import Market
 from sandbox.trading.broker import Account
 from sandbox.trading.costs import CostModel
+from sandbox.trading.ledger import Decision
 from tests.conftest import FREE, make_checkpoint, make_frame, make_market, make_run
 from tests.sandbox.lookahead.lookahead_cases import (
     BARS,
@@ -94,11 +96,17 @@ def outcomes(frames, *others, start):
 
 def test_an_honest_strategy_is_clean(frames):
     told = []
-    proof = proved(Momentum, frames, on_step=lambda *counts: told.append(counts))
+
+    @contextmanager
+    def bar(label, unit):
+        yield lambda done, total: told.append((label, done, total))
+
+    proof = proved(Momentum, frames, bar=bar)
     assert proof.clean
     assert proof.decisions > 10
     assert (len(proof.cuts), proof.futures, proof.history_bars) == (3, 12, (75,))
-    assert told == [(done, 15) for done in range(1, 16)]
+    runs = [counts for label, *counts in told if label == "Comparing Momentum"]
+    assert runs == [[done, 15] for done in range(1, 16)]
 
 
 @pytest.mark.parametrize("name", ["topk", "uncertainty", "benchmark"])
@@ -255,16 +263,16 @@ def test_the_largest_difference_between_histories_is_told():
 
 def test_between_histories_only_rounding_is_allowed():
     time = pd.Timestamp("2023-01-02", tz="UTC")
-    stop = Decision(time, "A", "sell", 12.0, "stop", 101.5)
+    stop = Decision(time.value, "A", "sell", 12.0, "stop", 101.5)
     near = stop._replace(price=101.5 * (1 + 9e-7), size=12 * (1 - 9e-7))
     assert first_difference([stop], [near]) is not None
     assert first_difference([stop], [near], HISTORY_ROUNDING) is None
     assert largest_difference([stop], [near]) == pytest.approx(9e-7, rel=1e-3)
-    market = stop._replace(kind="market", price=None)
+    market = stop._replace(kind="market", price=math.nan)
     for other in (
         stop._replace(price=101.5 * (1 + 2e-6)), stop._replace(size=13.0), market,
         stop._replace(side="buy"), stop._replace(symbol="B"), stop._replace(kind="limit"),
-        stop._replace(time=time + pd.Timedelta(days=1)),
+        stop._replace(time_ns=(time + pd.Timedelta(days=1)).value),
     ):  # fmt: skip
         assert first_difference([stop], [other], HISTORY_ROUNDING) is not None
     assert first_difference([stop], [], HISTORY_ROUNDING) is not None
@@ -366,7 +374,7 @@ def test_no_cut_is_refused(frames):
 
 def test_cuts_are_mostly_at_decisions_and_never_at_the_end():
     bars = pd.bdate_range("2023-01-02", periods=100, tz="UTC")
-    decided = [Decision(bar, "A", "buy", 1.0, "market", None) for bar in bars[4::5]]
+    decided = [Decision(bar.value, "A", "buy", 1.0, "market", math.nan) for bar in bars[4::5]]
     base = Outcome(decisions=tuple(decided), bars=bars)
     cuts = cut_times(base, CUTS)
     at_decisions = bars[4:-1:5]

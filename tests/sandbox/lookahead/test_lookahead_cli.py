@@ -1,18 +1,21 @@
 """What the proof against look-ahead tells a trader, in words and by its exit status."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from sandbox.lookahead.__main__ import lines, main, of_a_run
-from sandbox.lookahead.rerun import Decision, first_difference
+from sandbox.lookahead.rerun import first_difference, in_words
+from sandbox.trading.ledger import Decision
 from tests.sandbox.lookahead.lookahead_cases import FIRST, Never, PeeksOneBar, make_jumps, proved
 
 STRATEGIES = Path(__file__).parents[3] / "strategies"
 
 
-BUY = Decision(pd.Timestamp("2023-01-02", tz="UTC"), "A", "buy", 12.0, "market", None)
+MONDAY = pd.Timestamp("2023-01-02", tz="UTC")
+BUY = Decision(MONDAY.value, "A", "buy", 12.0, "market", math.nan)
 
 
 @pytest.mark.parametrize(
@@ -25,13 +28,13 @@ BUY = Decision(pd.Timestamp("2023-01-02", tz="UTC"), "A", "buy", 12.0, "market",
     ],
 )
 def test_a_decision_in_words(changed, words):
-    assert BUY._replace(**changed).words() == words
+    assert in_words(BUY._replace(**changed)) == words
 
 
 def test_only_what_differs_is_shown():
     other = BUY._replace(symbol="B")
     assert first_difference([BUY, other], [BUY, other]) is None
-    assert first_difference([BUY, other], [BUY]) == (BUY.time, ("buy 12 B at market",), ())
+    assert first_difference([BUY, other], [BUY]) == (MONDAY, ("buy 12 B at market",), ())
     _, one, two = first_difference([BUY, other], [other, BUY])
     assert one == ("buy 12 A at market", "buy 12 B at market")
     assert two == one[::-1]

@@ -52,7 +52,7 @@ def control(tmp_path):
     cls = load_strategy(path)
     loaded = Loaded(name="mine", path=path, cls=cls, params=typed_params(cls, {}))
     return Portfolio(name="mine:momentum", role="control", loaded=loaded, signal="momentum",
-                     twin_of="mine")  # fmt: skip
+                     repeats="mine")  # fmt: skip
 
 
 def traded_in(market, portfolio):

@@ -9,7 +9,6 @@ from sandbox import cores
 from sandbox.errors import StrategyError
 from sandbox.run.portfolios import Loaded, Market, Portfolio, Trading, trade
 from sandbox.trading.broker import Account
-from sandbox.trading.strategy_file import load_strategy
 
 REMEMBERS = """
 from sandbox import Strategy
@@ -48,7 +47,7 @@ def traded(tmp_path, monkeypatch, market):
         monkeypatch.chdir(tmp_path)
         path = Path("mine.py")  # as a user names it
         path.write_text(text)
-        loaded = Loaded(name="mine", path=path, cls=load_strategy(path), params={})
+        loaded = Loaded(name="mine", path=path, params={})
         frames = market("A", bars=5)
         times = frames["A"].index
         scene = Market(frames=frames, start=times[0], end=times[-1], account=Account())

@@ -52,7 +52,7 @@ def last_line(capsys) -> str:
         (["--data", "csv:absent.csv"], 1, "csv:absent.csv: "),
         (["--data", "sample:APPL"], 1, "sample: no symbol 'APPL'; did you mean AAPL?"),
         (["--benchmark", "APPL"], 1, "sample: no symbol 'APPL'; did you mean AAPL?"),
-        (["--exchange", "XNYSE"], 2, "--exchange 'XNYSE' is not known: did you mean XNYS"),
+        (["--calendar", "XNYSE"], 2, "--calendar 'XNYSE' is not known: did you mean XNYS"),
         (["--costs", "mars"], 2, "--costs 'mars': input should be 'us', 'ph', 'cn'"),
     ],
 )  # fmt: skip

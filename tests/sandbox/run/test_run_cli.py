@@ -42,7 +42,7 @@ def test_a_run_ends_in_a_folder_with_everything(tmp_path, capsys, fake_model):
     assert main([TOPK, UNCERTAINTY, *SHORT, "--param", "k=2", "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir()} == {
         "config.json", "equity.csv", "trades.csv", "weights.csv", "metrics.json", "report.html",
-        "tearsheets", "log.txt",
+        "fills.html", "tearsheets", "log.txt",
     }  # fmt: skip
     equity = pd.read_csv(out / "equity.csv")
     assert list(equity) == ["time", "strategy", "cash", "value", "gross_value"]

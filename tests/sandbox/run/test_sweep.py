@@ -124,7 +124,7 @@ def test_a_sweep_is_traded_reported_and_repeated_from_its_record(tmp_path, capsy
     names = [f"topk[k={k},rebalance={often}]" for k in (2, 3) for often in ("bar", "week")]
     assert all(name in shown for name in names)
     assert "is the best of the 4 combinations of topk that were tried" in shown
-    assert "topk was traded with 4 combinations of parameters, without twins" in shown
+    assert "topk was traded with 4 combinations of parameters, without controls" in shown
     equity = pd.read_csv("one/equity.csv")
     assert list(dict.fromkeys(equity["strategy"])) == [*names, "benchmark"]
     # each trades as it would alone, though forecasts were made for other bars as well
@@ -171,13 +171,14 @@ def test_a_sweep_from_a_file_and_a_strategy_beside_it(tmp_path, monkeypatch, cap
 def test_how_many_were_tried_in_all_is_told_where_several_are_swept():
     from types import SimpleNamespace
 
-    from sandbox.run.record import _swept
+    from sandbox.run.record import _of_sweeps
 
     def told(*of):
-        return _swept(SimpleNamespace(strategies=[SimpleNamespace(sweep_of=name) for name in of]))
+        strategies = [SimpleNamespace(sweep_of=name) for name in of]
+        return list(_of_sweeps(SimpleNamespace(strategies=strategies)))
 
     assert told(None) == []
     [one] = told("topk", "topk", None)
-    assert one.startswith("topk was traded with 2 combinations of parameters, without twins")
+    assert one.startswith("topk was traded with 2 combinations of parameters, without controls")
     *_, last = told("topk", "topk", "other")
     assert last.startswith("3 combinations were tried in all")

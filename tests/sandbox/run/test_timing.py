@@ -1,5 +1,6 @@
 """When bars open and close, from the command line to the engine and the horizon."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import feeds
 from sandbox import cores
 from sandbox.cli import config_of
 from sandbox.config import RunConfig, Sampling
+from sandbox.forecast import data
 from sandbox.forecast.__main__ import main as forecast
 from sandbox.forecast.calendars import ExchangeCalendar
 from sandbox.forecast.horizon import is_daily
@@ -90,7 +92,7 @@ def test_a_named_exchange_gives_dates_its_hours(files):
         table = pd.read_csv(path)
         table[~table["date"].isin(holidays)].to_csv(path, index=False)
     config = RunConfig.of(
-        strategies=(BENCHMARK,), data="csv:*.csv", exchange="XNYS", start="2023-01-09",
+        strategies=(BENCHMARK,), data="csv:*.csv", calendar="XNYS", start="2023-01-09",
         signal="momentum",
     )  # fmt: skip
     candles = job.prepare(config).candles
@@ -99,9 +101,47 @@ def test_a_named_exchange_gives_dates_its_hours(files):
     assert pd.Timestamp(candles.opens["A"][at]) == pd.Timestamp("2023-01-10 14:30")
 
 
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [([], "XNYS"), (["--calendar", "XNAS"], "XNAS"), (["--calendar", "none"], None)],
+)
+def test_the_calendar_is_in_the_record_with_the_option_that_chose_it(files, options, name):
+    short = ["--start", "2021-01-04", "--end", "2021-01-29", "--data", "sample:AAPL"]
+    assert main([*SMALL, *short, *options, "--out", "x"]) == 0
+    record = json.loads((files / "x" / "config.json").read_text())
+    assert record["data"]["calendar"] == name
+    assert record["config"]["calendar"] == (options[1] if options else None)
+    assert "exchange_calendars" in record["packages"]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_files_follow_no_calendar_unless_one_is_named(files):
+    assert main([*SMALL, "--data", "csv:*.csv", "--out", "x"]) == 0
+    assert json.loads((files / "x" / "config.json").read_text())["data"]["calendar"] is None
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_run_whose_candles_name_a_calendar_that_does_not_fit_says_so(files, monkeypatch):
+    def load(spec, **options):
+        return dataclasses.replace(feeds.load("csv:*.csv", **options), calendar="XSHG")
+
+    monkeypatch.setattr(data, "load", load)
+    night = pd.bdate_range("1980-01-01", periods=90)  # before that exchange was founded
+    for path in files.glob("*.csv"):
+        pd.read_csv(path).assign(date=night).to_csv(path, index=False)
+    assert main([*SMALL, "--start", "1980-03-03", "--end", "1980-04-30", "--out", "x"]) == 0
+    [note] = [
+        note
+        for note in json.loads((files / "x" / "config.json").read_text())["notes"]
+        if "XSHG" in note
+    ]
+    assert note.startswith("Forecasts from 1980-03-03 to ")
+
+
 def test_lookahead_takes_the_declaration():
     args = lookahead_cli._parser().parse_args([BENCHMARK, "--stamps", "close"])
-    assert config_of(args).stamps == "close"
+    assert config_of(args).candles.stamps == "close"
 
 
 @pytest.mark.usefixtures("fake_model")
