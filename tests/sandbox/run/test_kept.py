@@ -50,7 +50,7 @@ def control(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(FILE)
     cls = load_strategy(path)
-    loaded = Loaded(name="mine", path=path, cls=cls, params=typed_params(cls, {}))
+    loaded = Loaded(name="mine", path=path, params=typed_params(cls, {}))
     return Portfolio(name="mine:momentum", role="control", loaded=loaded, signal="momentum",
                      repeats="mine")  # fmt: skip
 
