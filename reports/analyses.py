@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
+
+from reports.formats import NOTHING, minus_signs
+from reports.tables import Cell, Column, Row, Table
 
 MOST_ROWS = 30  # of one analyzer; more are rows by time, or by fill
 
+AnalyzerFigures = dict[tuple[str, str], Any]  # (analyzer, name of a figure) -> value
 
-Figures = dict[tuple[str, str], Any]  # (analyzer, name of a figure) -> value
 
-
-def flattened(analyses: Mapping[str, Mapping[str, Any]]) -> dict[str, Figures]:
+def flattened(analyses: Mapping[str, Mapping[str, Any]]) -> dict[str, AnalyzerFigures]:
     """By portfolio: the figures of each analyzer, without those that have too many of any."""
     found = {
         portfolio: {analyzer: _leaves(result, "") for analyzer, result in results.items()}
         for portfolio, results in analyses.items()
     }
-    long = {
+    too_long = {
         analyzer
         for results in found.values()
         for analyzer, rows in results.items()
@@ -28,7 +29,7 @@ def flattened(analyses: Mapping[str, Mapping[str, Any]]) -> dict[str, Figures]:
         portfolio: {
             (analyzer, name): value
             for analyzer, rows in results.items()
-            if analyzer not in long
+            if analyzer not in too_long
             for name, value in rows
         }
         for portfolio, results in found.items()
@@ -36,6 +37,7 @@ def flattened(analyses: Mapping[str, Mapping[str, Any]]) -> dict[str, Figures]:
 
 
 def _leaves(result: Any, name: str) -> list[tuple[str, Any]]:
+    """The single values of nested results, each named by the keys that lead to it."""
     if not isinstance(result, Mapping):
         return [(name, result)] if not isinstance(result, list) else []
     return [
@@ -43,26 +45,22 @@ def _leaves(result: Any, name: str) -> list[tuple[str, Any]]:
     ]
 
 
-def analyses_table(found: Mapping[str, Mapping[tuple[str, str], Any]]) -> str:
+def analyses_table(found: Mapping[str, AnalyzerFigures]) -> Table:
     """One column a portfolio, one row a figure."""
-    heads = "".join(f'<th class="name">{escape(name)}</th>' for name in found)
-    keys = list(dict.fromkeys(key for own in found.values() for key in own))
-    rows = "".join(
-        f'<tr class="{"group" if nth == 0 or keys[nth - 1][0] != key[0] else ""}">'
-        f'<th scope="row">{escape(" ".join(key).strip())}</th>'
-        + "".join(f"<td>{_cell(own.get(key))}</td>" for own in found.values())
-        + "</tr>"
+    keys = list(dict.fromkeys(key for figures in found.values() for key in figures))
+    rows = [
+        Row(
+            label=" ".join(key).strip(),
+            cells=[Cell(text=_value_text(figures.get(key))) for figures in found.values()],
+            classes="group" if nth == 0 or keys[nth - 1][0] != key[0] else "",
+        )
         for nth, key in enumerate(keys)
-    )
-    return (
-        f'<div class="box small wrap"><table><thead><tr><th></th>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    ]
+    columns = [Column(text=name, classes="name") for name in found]
+    return Table(columns=columns, rows=rows, classes="small wrap")
 
 
-def _cell(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if value is None:
-        return "&ndash;"
-    if isinstance(value, float):
-        return f"{value:,.6g}".replace("-", "\N{MINUS SIGN}")
-    return escape(str(value))
+        return NOTHING
+    return minus_signs(f"{value:,.6g}") if isinstance(value, float) else str(value)

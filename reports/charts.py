@@ -1,202 +1,305 @@
-"""Line charts as inline SVG under HTML labels: sharp, small, and as readable on a phone.
+"""Charts as data: what `assets/charts.js` draws, and what stands in the page until it has.
 
-The SVG is stretched to its box and holds lines alone; labels are HTML beside it and keep their
-size. Knows lines over time, and nothing of portfolios.
+A page holds one JSON block that all its charts share:
+
+    {"times": [1577998800, ...],      bar times, Unix seconds (UTC), ascending and unique
+     "intraday": false,               whether a time of day is shown
+     "charts": [{
+       "id": "equity",                of the figure that holds it
+       "log": true,                   begins with equal ratios as equal steps
+       "zero": false,                 the scale always holds 0
+       "digits": 2, "suffix": " %",   how values are shown
+       "shade": 14,                   the first so many times are shaded; 0: none
+       "mark": null,                  index of a time with a dotted line
+       "series": [{
+         "name": "topk", "kind": "line", "style": "s0", "group": "",
+         "values": [1.0, 1.002, ...]  one a time; null where there is nothing
+       }]
+     }]}
+
+A value is a number for the kinds `line` and `stack` (areas piled up, those below 0 downwards),
+`[low, high]` for a `band`, `[open, high, low, close]` for `candles`, and a list of as many numbers
+as there are paths for a `fan`. `style` is a class of page.css. Series with the same `group` share
+one entry of the legend. Knows nothing of portfolios.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import cached_property
+from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
+from reports.formats import counted, minus_signs
 
-WIDTH, HEIGHT = 1000, 400  # of the SVG's own grid
-MOST_POINTS = 420  # of a line; more cannot be told apart
-LOG_FROM = 8.0  # a chart whose highest value is so many times its lowest is logarithmic
+Kind = Literal["line", "stack", "band", "fan", "candles"]
+Value = float | Sequence[float] | None
+
+LOG_FROM = 8.0  # a chart whose highest value is so many times its lowest begins logarithmic
+STILL_POINTS = 150  # of a line in the still picture
+WIDTH, HEIGHT = 1000, 300  # of the still picture's own grid
+LINE_STYLES = ("s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8")  # colours of page.css
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line; `style` is a CSS class of reports.style."""
+class Series:
+    """One line, area or set of candles of a chart; `values` has one entry a time."""
 
     name: str
-    values: pd.Series  # by time
+    values: Sequence[Value]
     style: str
-    label: str = ""  # in the legend after the name
-    kind: str = "naive twin"  # of a line in the background: counted in the legend
+    kind: Kind = "line"
+    group: str = ""  # of lines in the background, in the singular: "naive twin"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Lines over the same axes. `shade_until`: days the model may have seen."""
+    """Series over the same axes. The first one is the subject: it is drawn on top."""
 
+    id: str  # letters, digits and dashes
     title: str
     explanation: str
-    lines: Sequence[Line]
-    tick: Callable[[float], str]
-    log: bool = False  # if the range is wide enough
-    from_zero: bool = False
+    series: Sequence[Series]
+    digits: int
+    suffix: str = ""
+    may_be_log: bool = False  # if the range is wide enough
+    zero: bool = False
     flat: bool = False  # less high
-    shade_until: pd.Timestamp | None = None
+    shade: int = 0
+    mark: int | None = None
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """Lowest and highest number of all series."""
+        numbers = [number for series in self.series for number in _numbers(series)]
+        if self.zero or not numbers:
+            numbers.append(0.0)
+        return min(numbers), max(numbers)
+
+    @property
+    def log(self) -> bool:
+        low, high = self.limits
+        return self.may_be_log and low > 0 and high / low >= LOG_FROM
 
 
-def chart_html(chart: Chart) -> str:
-    """A figure with its title, legend and axes."""
-    times = _times(chart.lines)
-    low, high, log = _range(chart)
-    y = _scale(low, high, log)
-    ticks = _log_ticks(low, high) if log else _ticks(low, high)
-    grid = "".join(f'<path class="grid" d="M0 {y(tick):.1f}H{WIDTH}"/>' for tick in ticks)
-    # the first line is the subject: drawn last, on top
-    paths = "".join(_path(line, times, y) for line in reversed(chart.lines))
-    axis = "".join(
-        f'<span style="top:{100 * y(tick) / HEIGHT:.2f}%">{escape(chart.tick(tick))}</span>'
-        for tick in ticks
+@dataclass(frozen=True, kw_only=True)
+class LegendEntry:
+    """`series` counts the chart's series; a group of them shares an entry."""
+
+    text: str
+    value: str  # the last one
+    style: str
+    kind: Kind
+    series: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillPath:
+    """A line or an area of the picture that stands in for a chart: an SVG path."""
+
+    d: str
+    style: str
+    area: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChartView:
+    """What a template shows of a chart before, or without, JavaScript."""
+
+    id: str
+    title: str
+    explanation: str
+    flat: bool
+    log: bool
+    legend: Sequence[LegendEntry]
+    paths: Sequence[StillPath]
+    range_text: str  # lowest and highest value
+    shade_width: int  # of the times that are shaded
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+def chart_data(
+    times: Sequence[int], charts: Sequence[Chart], *, intraday: bool = False
+) -> dict[str, Any]:
+    """The JSON block of a page. `times` in Unix seconds; ValueError where a series does not fit."""
+    for chart in charts:
+        for series in chart.series:
+            if len(series.values) != len(times):
+                raise ValueError(
+                    f"{chart.id}: {series.name} has {len(series.values)} values for "
+                    f"{len(times)} times"
+                )
+    return {
+        "times": list(times),
+        "intraday": intraday,
+        "charts": [_chart_entry(chart) for chart in charts],
+    }
+
+
+def _chart_entry(chart: Chart) -> dict[str, Any]:
+    return {
+        "id": chart.id,
+        "log": chart.log,
+        "zero": chart.zero,
+        "digits": chart.digits,
+        "suffix": chart.suffix,
+        "shade": chart.shade,
+        "mark": chart.mark,
+        "series": [
+            {
+                "name": series.name,
+                "kind": series.kind,
+                "style": series.style,
+                "group": series.group,
+                "values": [_rounded(value, chart.digits) for value in series.values],
+            }
+            for series in chart.series
+        ],
+    }
+
+
+def _rounded(value: Value, digits: int) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, float | int):
+        near = round(value, digits)
+        return int(near) if near == int(near) else near
+    return [_rounded(each, digits) for each in value]
+
+
+def chart_view(chart: Chart) -> ChartView:
+    """A still picture, with the last values in its legend."""
+    low, high = chart.limits
+    scale = _Scale(low, high, log=chart.log)
+    shown = [series for series in chart.series if not series.group and series.kind != "fan"]
+    return ChartView(
+        id=chart.id,
+        title=chart.title,
+        explanation=chart.explanation,
+        flat=chart.flat,
+        log=chart.log,
+        legend=_legend(chart),
+        # the first series is the subject: drawn last, on top
+        paths=[path for series in reversed(shown) for path in _still_paths(series, scale)],
+        range_text=f"from {number_text(low, chart)} to {number_text(high, chart)}",
+        shade_width=round(WIDTH * chart.shade / max(1, *(len(s.values) for s in chart.series))),
     )
-    return (
-        f"<figure{' class=low' if chart.flat else ''}><figcaption><b>{escape(chart.title)}</b>"
-        f"{' (log scale)' if log else ''}<span>{escape(chart.explanation)}</span></figcaption>"
-        f'{_legend(chart.lines)}<div class="plot"><div class="y">{axis}</div>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(chart.title)}">{_shade(chart, times)}{grid}{paths}</svg>'
-        f'<div class="x">{_time_labels(times)}</div></div></figure>'
-    )
 
 
-def thinned(values: pd.Series, how: str) -> pd.Series:
-    """At most MOST_POINTS of a line: the last, mean or min of each stretch, and both its ends."""
-    if len(values) <= MOST_POINTS:
-        return values
-    stretch = np.arange(len(values)) * (MOST_POINTS - 1) // len(values)
-    stretch[0] = -1  # the first point stays
-    kept = values.groupby(stretch).agg(how)
-    last = np.append(np.flatnonzero(np.diff(stretch)), len(values) - 1)
-    return pd.Series(kept.to_numpy(), values.index[last])
+def number_text(value: float, chart: Chart) -> str:
+    """A value as the chart shows it."""
+    text = f"{value:,.{chart.digits}f}"
+    if float(text.replace(",", "")) == 0:
+        text = text.removeprefix("-")
+    return minus_signs(text) + chart.suffix
 
 
-def _times(lines: Sequence[Line]) -> pd.DatetimeIndex:
-    """All times of all lines."""
-    times = pd.DatetimeIndex(lines[0].values.index)
-    for line in lines[1:]:
-        if not line.values.index.equals(times):
-            times = times.union(pd.DatetimeIndex(line.values.index))
-    return times
+def _numbers(series: Series) -> list[float]:
+    """Every single number of a series."""
+    found: list[float] = []
+    for value in series.values:
+        if isinstance(value, float | int):
+            found.append(value)
+        elif value is not None:
+            found.extend(value)
+    return found
 
 
-def _range(chart: Chart) -> tuple[float, float, bool]:
-    everything = np.concatenate([line.values.to_numpy(dtype=float) for line in chart.lines])
-    everything = everything[np.isfinite(everything)]
-    low, high = (
-        (float(everything.min()), float(everything.max())) if len(everything) else (0.0, 1.0)
-    )
-    if chart.from_zero:
-        low, high = min(0.0, low), max(0.0, high)
-    log = chart.log and low > 0 and high / low >= LOG_FROM
-    if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.01 * max(1.0, abs(low)), high + 0.01 * max(1.0, abs(high))
-    if log:
-        return low / 1.05, high * 1.05, log
-    pad = 0.03 * (high - low)
-    keep_low = chart.from_zero and low == 0
-    keep_high = chart.from_zero and high == 0
-    return low - (0 if keep_low else pad), high + (0 if keep_high else pad), log
-
-
-def _scale(low: float, high: float, log: bool) -> Callable[[float], float]:
-    if log:
-        return lambda value: HEIGHT * math.log(high / max(value, low)) / math.log(high / low)
-    return lambda value: HEIGHT * (high - value) / (high - low)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """About five round values."""
-    step = 10 ** math.floor(math.log10((high - low) / 5))
-    step *= next(m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= 6)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(nth * step, 12) for nth in range(first, last + 1)]
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [step * 10.0**decade for decade in decades for step in steps]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) <= 7:
-            break
-    return ticks
-
-
-def _x(times: pd.DatetimeIndex, wanted: pd.DatetimeIndex) -> np.ndarray:
-    """Shares of the width, 0 to 1."""
-    begin, end = times[0], times[-1]
-    span = (end - begin) / pd.Timedelta(seconds=1)
-    if not span:
-        return np.full(len(wanted), 0.5)
-    return np.asarray((wanted - begin) / pd.Timedelta(seconds=1)) / span
-
-
-def _path(line: Line, times: pd.DatetimeIndex, y: Callable[[float], float]) -> str:
-    values = line.values.dropna()
-    if values.empty:
-        return ""
-    x = WIDTH * _x(times, pd.DatetimeIndex(values.index))
-    points = [f"{a:.1f} {y(float(b)):.1f}" for a, b in zip(x, values, strict=True)]
-    if len(points) == 1:  # a lone point is a dash across
-        points = [f"0 {points[0].split()[1]}", f"{WIDTH} {points[0].split()[1]}"]
-    drawn = f"M{'L'.join(points)}"
-    return f'<path class="{line.style}" d="{drawn}"><title>{escape(line.name)}</title></path>'
-
-
-def _shade(chart: Chart, times: pd.DatetimeIndex) -> str:
-    if chart.shade_until is None:
-        return ""
-    until = pd.DatetimeIndex([chart.shade_until + pd.Timedelta(days=1)]).tz_localize(times.tz)
-    width = WIDTH * float(np.clip(_x(times, until), 0, 1)[0])
-    return f'<rect class="seen" width="{width:.1f}" height="{HEIGHT}"/>'
-
-
-def _legend(lines: Sequence[Line]) -> str:
-    """One entry a line, and one for all lines of a kind in the background."""
-    background = [line for line in lines if line.style == "control"]
+def _legend(chart: Chart) -> list[LegendEntry]:
+    """One entry a series, and one for all series of a group."""
     entries = [
-        f'<li><svg viewBox="0 0 20 8"><path class="{line.style}" d="M0 4H20"/></svg>'
-        f"{escape(line.name)} <i>{escape(line.label)}</i></li>"
-        for line in lines
-        if line.style != "control"
-    ]
-    for kind, count in Counter(line.kind for line in background).items():
-        entries.append(
-            '<li><svg viewBox="0 0 20 8"><path class="control" d="M0 4H20"/></svg>'
-            f"{count} {kind}{'s' if count > 1 else ''}</li>"
+        LegendEntry(
+            text=series.name,
+            value=_last_text(series, chart),
+            style=series.style,
+            kind=series.kind,
+            series=nth,
         )
-    return f'<ul class="legend">{"".join(entries)}</ul>'
+        for nth, series in enumerate(chart.series)
+        if not series.group
+    ]
+    groups: dict[str, list[Series]] = {}
+    for series in chart.series:
+        if series.group:
+            groups.setdefault(series.group, []).append(series)
+    return entries + [
+        LegendEntry(
+            text=counted(len(members), group),
+            value="",
+            style=members[0].style,
+            kind=members[0].kind,
+            series=None,
+        )
+        for group, members in groups.items()
+    ]
 
 
-def _time_labels(times: pd.DatetimeIndex) -> str:
-    """Up to eight dates under the plot; every other one goes where the screen is narrow."""
-    marks, text = _time_marks(times)
-    shares = _x(times, marks)
-    return "".join(
-        f'<span class="{"odd" if nth % 2 else "even"}" style="left:{100 * share:.2f}%">'
-        f"{mark:{text}}</span>"
-        for nth, (mark, share) in enumerate(zip(marks, shares, strict=True))
-        if len(marks) < 3 or 0.02 <= share <= 0.98
-    )
+def _last_text(series: Series, chart: Chart) -> str:
+    last = next((value for value in reversed(series.values) if value is not None), None)
+    if last is None or series.kind == "fan":
+        return ""
+    if isinstance(last, float | int):
+        return number_text(last, chart)
+    if series.kind == "candles":
+        return number_text(last[-1], chart)
+    return " to ".join(number_text(edge, chart) for edge in last)
 
 
-def _time_marks(times: pd.DatetimeIndex) -> tuple[pd.DatetimeIndex, str]:
-    begin, end = times[0], times[-1]
-    days = (end - begin) / pd.Timedelta(days=1)
-    for freq, length, text in (
-        ("MS", 30, "%b %Y"), ("QS", 91, "%b %Y"), ("YS", 365, "%Y"), ("2YS", 730, "%Y"),
-        ("5YS", 1826, "%Y"), ("20YS", 7305, "%Y"),
-    ):  # fmt: skip
-        if 2 <= days / length <= 8.5:
-            return pd.date_range(begin.normalize(), end, freq=freq, tz=begin.tz), text
-    marks = times[np.unique(np.linspace(0, len(times) - 1, 4).round().astype(int))]
-    return marks, "%d %b" if days >= 2 else "%d %b %H:%M"
+class _Scale:
+    """From values to heights of the still picture."""
+
+    def __init__(self, low: float, high: float, *, log: bool) -> None:
+        self._log = log
+        self._low, self._high = self._flat(low), self._flat(high)
+        if self._high - self._low < 1e-12 * max(1.0, abs(self._high)):
+            self._low, self._high = self._low - 0.5, self._high + 0.5
+
+    def _flat(self, value: float) -> float:
+        return math.log(value) if self._log else value
+
+    def y(self, value: float) -> str:
+        share = (self._high - self._flat(value)) / (self._high - self._low)
+        return f"{4 + (HEIGHT - 8) * share:.0f}"
+
+
+def _still_paths(series: Series, scale: _Scale) -> list[StillPath]:
+    """The lines of a series, in pieces where it has gaps, or the area of a band."""
+    found = []
+    for piece in _pieces(series):
+        if series.kind == "band":
+            edges = [_points(piece, edge, scale) for edge in (0, 1)]
+            outline = f"M{'L'.join(edges[0])}L{'L'.join(reversed(edges[1]))}Z"
+            found.append(StillPath(d=outline, style=series.style, area=True))
+        else:
+            d = f"M{'L'.join(_points(piece, -1, scale))}"
+            found.append(StillPath(d=d, style=series.style, area=False))
+    return found
+
+
+def _points(piece: Sequence[tuple[int, Value]], edge: int, scale: _Scale) -> list[str]:
+    """`x y` of every point; of several numbers the one at `edge`. A lone point is a dash."""
+    at = [
+        (x, scale.y(value if isinstance(value, float | int) else value[edge]))
+        for x, value in piece
+        if value is not None
+    ]
+    if len(at) == 1:
+        (x, y), half = at[0], 6
+        return [f"{max(0, x - half)} {y}", f"{min(WIDTH, x + half)} {y}"]
+    return [f"{x} {y}" for x, y in at]
+
+
+def _pieces(series: Series) -> list[list[tuple[int, Value]]]:
+    """Runs of values without a gap, each as (x, value), thinned."""
+    last = max(1, len(series.values) - 1)
+    step = max(1, math.ceil(len(series.values) / STILL_POINTS))
+    pieces: list[list[tuple[int, Value]]] = [[]]
+    for nth, value in enumerate(series.values):
+        if value is None:
+            if pieces[-1]:
+                pieces.append([])
+        elif (last - nth) % step == 0:
+            pieces[-1].append((round(WIDTH * nth / last), value))
+    return [piece for piece in pieces if piece]

@@ -18,7 +18,7 @@ FIGURES = {
     "cagr_pct": "costs_free_cagr_pct",
     "sharpe": "costs_free_sharpe",
 }
-REST_PCT = 10  # of what no costs at all would bring: a gap to be told
+REST_PCT = 10  # of what no costs at all would bring: from here on the sentence tells the rest
 
 
 def figures_with_costs_free(
@@ -65,16 +65,16 @@ def reinvested_return_pct(run: Run, name: str) -> float | None:
 
 def _sentence(name: str, figures: Mapping[str, Any], reinvested: float | None) -> str:
     net, free = figures["total_return_pct"], figures["costs_free_return_pct"]
-    told = (
+    text = (
         f"Costs took {figures['costs_paid']:,.0f} of {name}, which made {_pct(net)}. Gross, its "
         f"own fills before costs, is {_pct(figures['gross_return_pct'])}, with that money left as "
         f"cash; the same run without any costs, which invests it, made {_pct(free)}"
     )
     if reinvested is None:
-        return f"{told}."
+        return f"{text}."
     rest = abs(free - reinvested) > REST_PCT / 100 * max(abs(free - net), 0.1)
     return (
-        f"{told}. That is compounding: had the money saved earned what {name} did, it would be "
+        f"{text}. That is compounding: had the money saved earned what {name} did, it would be "
         f"{_pct(reinvested)}{'; the rest is other sizes and fills' if rest else ''}."
     )
 

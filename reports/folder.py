@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reports.interrupts import tidied
+from reports.files import ReportError, one_line
 
 PARTS = ("commission", "slippage", "impact")  # what a fill's cost is made of
 _EQUITY_NUMBERS = ("cash", "value", "gross_value")
 _TRADE_NUMBERS = ("size", "price", "reference_price", *PARTS)
 
 
-class ReportError(Exception):
-    """The run folder cannot be read, or the page cannot be written; the text is one line."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Portfolio:
-    """One line of the comparison."""
+class RecordedPortfolio:
+    """A portfolio as config.json lists it: one line of the comparison."""
 
     name: str
     role: str  # strategy, control, benchmark or costs-free
@@ -40,13 +36,25 @@ class Run:
 
     folder: Path
     record: dict[str, Any]  # config.json
-    portfolios: tuple[Portfolio, ...]
+    portfolios: tuple[RecordedPortfolio, ...]
     value: pd.DataFrame
     gross_value: pd.DataFrame  # what it would be without any cost
     cash: pd.DataFrame
     trades: pd.DataFrame  # one row a fill, of all portfolios
     notes: tuple[str, ...]  # what a reader has to know before believing a figure
     analyses: dict[str, Any]  # what Backtrader's analyzers found: portfolio -> analyzer -> result
+
+    @cached_property
+    def weights(self) -> pd.DataFrame:
+        """weights.csv: `time, strategy, symbol, weight`, signed shares of the value at the close.
+
+        Read when it is asked for: it is the largest file. Empty where the folder lacks it.
+        """
+        if not (self.folder / "weights.csv").is_file():
+            columns = {"strategy": str, "symbol": str, "weight": float}
+            empty = {name: pd.Series(dtype=kind) for name, kind in columns.items()}
+            return pd.DataFrame({"time": self.times[:0], **empty})
+        return _table(self.folder, "weights.csv", ("weight",))
 
     @property
     def name(self) -> str:
@@ -62,33 +70,33 @@ class Run:
         return pd.DatetimeIndex(self.value.index)
 
     @property
-    def strategies(self) -> tuple[Portfolio, ...]:
+    def strategies(self) -> tuple[RecordedPortfolio, ...]:
         return tuple(p for p in self.portfolios if p.role == "strategy")
 
     @property
-    def benchmark(self) -> Portfolio | None:
+    def benchmark(self) -> RecordedPortfolio | None:
         return next((p for p in self.portfolios if p.role == "benchmark"), None)
 
     @property
-    def controls(self) -> tuple[Portfolio, ...]:
+    def controls(self) -> tuple[RecordedPortfolio, ...]:
         return tuple(p for p in self.portfolios if p.role == "control")
 
-    def twins(self, strategy: str) -> tuple[Portfolio, ...]:
+    def controls_of(self, strategy: str) -> tuple[RecordedPortfolio, ...]:
         """The same strategy on naive signals."""
         return tuple(p for p in self.controls if p.twin_of == strategy)
 
     @property
-    def compared(self) -> tuple[Portfolio, ...]:
+    def compared(self) -> tuple[RecordedPortfolio, ...]:
         """All but the costs-free ones, which say what costs took and are no rivals."""
         return tuple(p for p in self.portfolios if p.role != "costs-free")
 
-    def costs_free(self, strategy: str) -> Portfolio | None:
+    def costs_free(self, strategy: str) -> RecordedPortfolio | None:
         """The same strategy where trading costs nothing."""
         free = (p for p in self.portfolios if p.role == "costs-free" and p.twin_of == strategy)
         return next(free, None)
 
     @property
-    def sweeps(self) -> dict[str, tuple[Portfolio, ...]]:
+    def sweeps(self) -> dict[str, tuple[RecordedPortfolio, ...]]:
         """By strategy that was swept: its combinations of parameters."""
         names = dict.fromkeys(p.sweep_of for p in self.strategies if p.sweep_of)
         return {
@@ -125,31 +133,15 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a reader never finds half of it."""
-    draft = aside(path, os.getpid())
-    with tidied(lambda: draft.unlink(missing_ok=True)):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(text, encoding="utf-8")
-            os.replace(draft, path)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise ReportError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def aside(path: Path, pid: int | None) -> Path:
-    """Where that process writes a file that it then puts in its place."""
-    return path.with_name(f".{path.name}.{pid}")
-
-
 def _record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         float(record["config"]["cash"])
         record["portfolios"], record["data"]["spec"], record["data"]["symbols"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReportError(f"{folder} is not a run folder: config.json: {_line(error)}") from error
+        raise ReportError(
+            f"{folder} is not a run folder: config.json: {one_line(error)}"
+        ) from error
     return record
 
 
@@ -159,20 +151,16 @@ def _analyses(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError) as error:
-        raise ReportError(f"{folder} is not a run folder: {path.name}: {_line(error)}") from error
+        raise ReportError(
+            f"{folder} is not a run folder: {path.name}: {one_line(error)}"
+        ) from error
     return dict(found)
 
 
-def _line(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"lacks {error}"
-    return " ".join(str(getattr(error, "strerror", None) or error).split())
-
-
-def _portfolios(folder: Path, record: dict[str, Any]) -> tuple[Portfolio, ...]:
+def _portfolios(folder: Path, record: dict[str, Any]) -> tuple[RecordedPortfolio, ...]:
     try:
         found = tuple(
-            Portfolio(
+            RecordedPortfolio(
                 name=str(entry["name"]),
                 role=str(entry["role"]),
                 signal=entry.get("signal"),
@@ -182,7 +170,9 @@ def _portfolios(folder: Path, record: dict[str, Any]) -> tuple[Portfolio, ...]:
             for entry in record["portfolios"]
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ReportError(f"{folder} is not a run folder: config.json: {_line(error)}") from error
+        raise ReportError(
+            f"{folder} is not a run folder: config.json: {one_line(error)}"
+        ) from error
     if not any(p.role == "strategy" for p in found):
         raise ReportError(f"{folder}: config.json names no portfolio with the role strategy")
     return found
@@ -198,12 +188,12 @@ def _table(folder: Path, file: str, numbers: Sequence[str]) -> pd.DataFrame:
         for column in ("strategy", *numbers):
             frame[column]
     except (OSError, ValueError, KeyError) as error:
-        raise ReportError(f"{folder} is not a run folder: {file}: {_line(error)}") from error
+        raise ReportError(f"{folder} is not a run folder: {file}: {one_line(error)}") from error
     return frame
 
 
 def _columns(
-    folder: Path, equity: pd.DataFrame, portfolios: Sequence[Portfolio], start_cash: float
+    folder: Path, equity: pd.DataFrame, portfolios: Sequence[RecordedPortfolio], start_cash: float
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Value, gross value and cash, one column a portfolio, on the first strategy's times."""
     subject = next(p.name for p in portfolios if p.role == "strategy")

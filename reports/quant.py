@@ -1,4 +1,4 @@
-"""The one door to quantstats: its figures and its tear sheet, of daily returns, quietly.
+"""All that is asked of quantstats: its figures and its tear sheet, of daily returns, quietly.
 
 quantstats wants days without a zone, warns and prints by the dozen, and takes a series that never
 falls and has a day above 100 % for prices. It knows nothing of costs, turnover or exposure.
@@ -25,13 +25,14 @@ RATIOS = (
     "cagr_pct", "sharpe", "sortino", "calmar", "max_drawdown_pct", "volatility_pct", "hit_rate_pct"
 )  # fmt: skip
 
+UNDRAWN = "module://reports.undrawn"  # a matplotlib backend
 FEWEST_DAYS = 20  # fewer are not brought to a year, and make no tear sheet
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep quantstats' fonts, warnings and prints off the console, and charts off the screen."""
-    os.environ.setdefault("MPLBACKEND", "module://reports.undrawn")
+    os.environ.setdefault("MPLBACKEND", UNDRAWN)
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with (
         warnings.catch_warnings(),
@@ -41,6 +42,21 @@ def quiet() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         yield
+
+
+def load_quantstats() -> None:
+    """Import quantstats, which takes over a second, and what it draws with."""
+    with quiet():
+        import quantstats  # noqa: F401
+
+        import reports.undrawn  # noqa: F401
+
+
+def draw_unseen() -> None:
+    """From now on figures of this process are drawn when they are saved and not before."""
+    import matplotlib
+
+    matplotlib.use(UNDRAWN)
 
 
 def daily_returns(value: pd.Series, base: float) -> pd.Series:
@@ -97,8 +113,63 @@ def growth(returns: pd.Series, periods: int) -> Ratios:
     return {"cagr_pct": _defined(100 * cagr), "sharpe": _defined(sharpe)}
 
 
+def monthly_returns(returns: pd.Series) -> pd.DataFrame:
+    """Compounded returns: a row a year, columns 1 to 12 and `year`; NaN in months without a day."""
+    with quiet():
+        from quantstats import stats
+
+        table = stats.monthly_returns(  # type: ignore[no-untyped-call]
+            returns, eoy=True, prepare_returns=False
+        )
+    table.index = table.index.astype(int)
+    table.columns = [*range(1, 13), "year"]
+    days = pd.DatetimeIndex(returns.index)
+    traded = pd.MultiIndex.from_arrays([days.year, days.month]).unique()
+    inside = pd.DataFrame(False, table.index, range(1, 13))
+    for year, month in traded:
+        inside.loc[year, month] = True
+    return table.where(inside.assign(year=True))
+
+
+def rolling_sharpe(returns: pd.Series, window: int, periods: int) -> pd.Series:
+    """Sharpe ratios of the last `window` days; NaN before, and where the value stood still."""
+    with quiet():
+        from quantstats import stats
+
+        found: pd.Series = stats.rolling_sharpe(
+            returns, rolling_period=window, periods_per_year=periods, prepare_returns=False
+        )
+    return found.where(_moved(returns, window))
+
+
+def rolling_beta(returns: pd.Series, benchmark: pd.Series, window: int) -> pd.Series:
+    """Betas of the last `window` days; NaN before, and where one of the two stood still.
+
+    Both share every day: where they do not, quantstats fills a benchmark's gaps with later values.
+    """
+    if not returns.index.equals(benchmark.index):
+        raise ValueError("the days of the returns and of the benchmark are not the same")
+    if not (_readable(returns) and _readable(benchmark)):
+        return pd.Series(np.nan, returns.index)
+    with quiet():
+        from quantstats import stats
+
+        greeks = stats.rolling_greeks(  # type: ignore[no-untyped-call]
+            returns, benchmark, periods=window, prepare_returns=False
+        )
+    found: pd.Series = greeks["beta"]
+    return found.where(_moved(returns, window) & _moved(benchmark, window))
+
+
+def _moved(returns: pd.Series, window: int) -> pd.Series:
+    """Whether there are two different returns or more among the last `window`: else a deviation is
+    0, or what rounding leaves of it."""
+    changes = (returns != returns.shift()).astype(float)
+    return changes.rolling(window - 1).sum().fillna(0.0) > 0
+
+
 def _readable(returns: pd.Series) -> bool:
-    """Whether quantstats takes these for returns, and none of them for a ruin."""
+    """Whether quantstats takes these for returns, and none of them loses everything."""
     return not _taken_for_prices(returns) and bool((returns > -1).all())
 
 
@@ -124,6 +195,20 @@ def why_no_sheet(returns: pd.Series) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def _no_yearly_chart() -> Iterator[None]:
+    """Leave out quantstats' bars of yearly returns, which stand over the wrong years; the table
+    beside them is right."""
+    from quantstats import plots
+
+    drawn = plots.yearly_returns
+    plots.yearly_returns = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        plots.yearly_returns = drawn
+
+
 def sheet(returns: pd.DataFrame, periods: int, titles: list[str]) -> str:
     """quantstats' full tear sheet as HTML: of the first column, against the second if there is one.
 
@@ -135,7 +220,8 @@ def sheet(returns: pd.DataFrame, periods: int, titles: list[str]) -> str:
     against = returns.iloc[:, 1] if returns.shape[1] > 1 else None
     if against is not None and why_no_sheet(against):
         against = None  # its regression fails on a benchmark that stands still
-    with quiet(), tempfile.TemporaryDirectory() as scratch:
+    load_quantstats()
+    with quiet(), _no_yearly_chart(), tempfile.TemporaryDirectory() as scratch:
         import quantstats
         from matplotlib import rc_context
 

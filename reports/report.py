@@ -12,23 +12,29 @@ if __name__ == "__main__":  # before the imports below, which take a second
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.body import report_page
+from reports import fills
+from reports.commands import guarded
 from reports.costs import all_costs
-from reports.folder import ReportError, read_run, write_whole
+from reports.curves import report_charts
+from reports.files import write_whole
+from reports.fills import fills_page
+from reports.folder import Run, read_run
 from reports.interrupts import end_with, leave
 from reports.metrics import all_figures
+from reports.pages import chart_scripts, fills_script, load_templates, render
+from reports.quant import load_quantstats
+from reports.report_view import report_view
 from reports.sheets import drawing
 from reports.verdicts import judged
 
 
 def write_report(folder: Path) -> Path:
-    """Write metrics.json, report.html and tearsheets/ into `folder`; the path of report.html."""
+    """Write metrics.json, report.html, fills.html and tearsheets/; the path of report.html."""
     run = read_run(folder)
     target = folder / "report.html"
     with drawing(run):
@@ -37,47 +43,57 @@ def write_report(folder: Path) -> Path:
         metrics["costs"] = all_costs(run, metrics)
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
         write_whole(folder / "metrics.json", text + "\n")
-        write_whole(target, report_page(run, metrics))
+        write_whole(folder / fills.FILE, fills_html(run))
+        write_whole(target, report_html(run, metrics))
     return target
 
 
-def guarded(work: Callable[[], None], *, debug: bool) -> int:
-    """Do the work; an error becomes one line and exit status 1."""
-    try:
-        work()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # nobody reads the output any more (`| head`); Python would try again at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 1
-    except Exception as error:
-        if debug:
-            raise
-        known = isinstance(error, ReportError)
-        line = " ".join(str(error).split())
-        print(f"error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
-        return 1
-    return 0
+def report_html(run: Run, metrics: Mapping[str, Any]) -> str:
+    """The whole of report.html."""
+    charts = report_charts(run)
+    view = report_view(run, metrics, charts)
+    return render("report.html", chart_scripts(), view=view, charts=charts.data())
+
+
+def fills_html(run: Run) -> str:
+    """The whole of fills.html."""
+    view, data = fills_page(run)
+    return render("fills.html", [fills_script()], view=view, data=data)
+
+
+def _awaited_folder() -> Path | None:
+    """Import and compile what takes long, then wait for a line with the folder's name."""
+    load_quantstats()
+    load_templates()
+    line = sys.stdin.readline()
+    return Path(line.removesuffix("\n")) if line else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reports.report",
-        description="Write a run folder's report.html, tear sheets and metrics.json.",
+        description="Write a run folder's report.html, fills.html, tear sheets and metrics.json.",
     )
-    parser.add_argument("folder", type=Path, metavar="RUN_FOLDER")
+    parser.add_argument("folder", type=Path, nargs="?", metavar="RUN_FOLDER")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="import what takes long, then wait for a line on the standard input with the folder; "
+        "where it ends without one, write nothing",
+    )
     parser.add_argument(
         "--parent", type=int, metavar="PID", help="the process that started this one: end with it"
     )
     args = parser.parse_args(argv)
     if args.parent is not None:
         end_with(args.parent)
-    return guarded(lambda: print(write_report(args.folder)), debug=args.debug)
+    if args.wait == (args.folder is not None):
+        parser.error("a RUN_FOLDER is needed, or --wait without one")
+    folder = _awaited_folder() if args.wait else args.folder
+    if folder is None:
+        return 0
+    return guarded(lambda: print(write_report(folder)), debug=args.debug)
 
 
 if __name__ == "__main__":

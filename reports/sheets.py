@@ -8,6 +8,7 @@ Sheets are drawn in processes of their own, since one takes seconds.
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import re
@@ -16,33 +17,21 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pandas as pd
 
-from reports.folder import ReportError, Run, aside, write_whole
+from reports.files import ReportError, draft_path, write_whole
+from reports.folder import Run
 from reports.interrupts import begin_worker, tidied
 from reports.metrics import periods_of, returns_of
-from reports.quant import quiet, sheet, why_no_sheet
+from reports.pages import fragment
+from reports.quant import draw_unseen, load_quantstats, quiet, sheet, why_no_sheet
 from reports.sweeps import subjects
 
 FOLDER = "tearsheets"
-_STYLE = """<style>
-.run{max-width:960px;margin:0 auto 24px;font:14px/1.5 system-ui,sans-serif}
-.run h1{font-size:24px;font-weight:600;margin:0 0 4px}
-.run p{font:inherit;color:#555;margin:0 0 6px}
-@media(max-width:1019px){body{margin:14px!important}
-#left,#right{float:none!important;width:auto!important;margin:0 0 20px!important;overflow-x:auto}
-#left svg,#monthly_heatmap svg{height:auto!important;margin:0!important;min-width:520px}
-#right h3{margin-top:14px}}
-</style>"""
-_BARE_PAGE = (
-    '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1"><title></title></head>'
-    "<body></body></html>"
-)
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # of what a page may load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +69,8 @@ def drawing(run: Run) -> Iterator[None]:
             _draw(task)
         return
     workers = min(len(tasks), len(os.sched_getaffinity(0)))
-    with quiet():
-        import quantstats  # noqa: F401  # once, before the processes part
+    load_quantstats()  # once, before the processes part
+    gc.freeze()  # what the libraries made is not looked through again, here or in the processes
     crew: list[_Worker] = []
 
     def end() -> None:
@@ -97,6 +86,7 @@ def drawing(run: Run) -> Iterator[None]:
                 worker.finish()
         finally:
             end()
+            gc.unfreeze()
 
 
 class _Worker:
@@ -104,7 +94,7 @@ class _Worker:
 
     def __init__(self, tasks: Sequence[_Task]) -> None:
         self._tasks = tasks
-        self._told, theirs = multiprocessing.Pipe(duplex=False)
+        self._messages, theirs = multiprocessing.Pipe(duplex=False)
         fork = multiprocessing.get_context("fork")
         self._process = fork.Process(target=_draw_all, args=(tasks, theirs, os.getpid()))
         with warnings.catch_warnings():  # from 3.12 on, of threads: a sheet needs none of theirs
@@ -116,9 +106,9 @@ class _Worker:
         """Wait until all are drawn; raises what kept one from it."""
         for task in self._tasks:
             try:
-                failed = self._told.recv()
+                failed = self._messages.recv()
             except (EOFError, OSError):
-                failed = f"the process that drew it {self._how_it_ended()}"
+                failed = f"the process that drew it {self._exit_text()}"
             if failed:
                 raise ReportError(f"the tear sheet of {task.name} could not be drawn: {failed}")
 
@@ -126,9 +116,9 @@ class _Worker:
         self._process.kill()
         self._process.join()
         for task in self._tasks:
-            aside(task.path, self._process.pid).unlink(missing_ok=True)
+            draft_path(task.path, self._process.pid).unlink(missing_ok=True)
 
-    def _how_it_ended(self) -> str:
+    def _exit_text(self) -> str:
         self._process.join()
         code = self._process.exitcode or 0
         if code == -signal.SIGKILL:
@@ -136,16 +126,18 @@ class _Worker:
         return f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
 
 
-def _draw_all(tasks: Sequence[_Task], told: Connection, parent: int) -> None:
+def _draw_all(tasks: Sequence[_Task], messages: Connection, parent: int) -> None:
     begin_worker(parent)
+    gc.disable()  # it ends soon, and a tenth of its time would go there
+    draw_unseen()
     for task in tasks:
         try:
             with quiet():
                 _draw(task)
-            told.send("")
+            messages.send("")
         except Exception as error:
             # a full disk, without its number
-            told.send(str(getattr(error, "strerror", None) or error or type(error).__name__))
+            messages.send(str(getattr(error, "strerror", None) or error or type(error).__name__))
             return
 
 
@@ -171,13 +163,15 @@ def _tasks(run: Run) -> list[_Task]:
 
 def _draw(task: _Task) -> None:
     reason = why_no_sheet(task.returns[task.name])
+    lines = list(task.lines)
     if reason:
-        page, lines = _BARE_PAGE, [*task.lines, f"No tear sheet of {task.name}: {reason}."]
+        page = fragment("no_sheet.html")
+        lines.append(f"No tear sheet of {task.name}: {reason}.")
     else:
-        page, lines = sheet(task.returns, task.periods, _titles(task.rivals)), list(task.lines)
+        page = sheet(task.returns, task.periods, _titles(task.rivals))
         if len(task.rivals) > 1 and why_no_sheet(task.returns[task.rivals[1]]):
             lines.append(f"Without {task.rivals[1]}: its value never moved.")
-    write_whole(task.path, _dressed(page, " against ".join(task.rivals), lines))
+    write_whole(task.path, _with_header(page, " against ".join(task.rivals), lines))
 
 
 def _titles(rivals: Sequence[str]) -> list[str]:
@@ -190,22 +184,19 @@ def _titles(rivals: Sequence[str]) -> list[str]:
     ]
 
 
-def _dressed(page: str, title: str, lines: Sequence[str]) -> str:
+def _with_header(page: str, title: str, lines: Sequence[str]) -> str:
     """The page under our header, with nothing left that a browser would fetch or call."""
     page = re.sub(r"<link\b[^>]*>", "", page)
     page = re.sub(r"<script\b[^>]*\bsrc=[^>]*>\s*</script>", "", page)
     page = re.sub(r"<!DOCTYPE svg[^>]*>|<\?xml[^>]*\?>", "", page)
     page = re.sub(r"<metadata>.*?</metadata>", "", page, flags=re.DOTALL)
     page = page.replace(' onload="save()"', "").replace("CAGR﹪", "CAGR")
-    # its bars of yearly returns stand over the wrong years; the table beside them is right
+    # the place of a chart that is left out
     page = re.sub(r'<div id="eoy_returns">.*?</div>', "", page, count=1, flags=re.DOTALL)
-    told = "".join(f"<p>{escape(line)}</p>" for line in lines)
-    header = (
-        f'{_STYLE}<div class="run"><h1>{escape(title)}</h1>{told}'
-        '<p><a href="../report.html">Back to the report</a></p></div>'
-    )
+    header = fragment("sheet_header.html", title=title, lines=lines)
+    head = fragment("sheet_head.html", title=title, policy=POLICY)
     edits: list[tuple[str, Callable[[re.Match[str]], str]]] = [
-        (r"<title>.*?</title>", lambda _: f"<title>{escape(title)}</title>"),
+        (r"<title>.*?</title>", lambda _: head),
         (r"<body[^>]*>", lambda body: body[0] + header),
     ]
     for pattern, edit in edits:

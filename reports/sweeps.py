@@ -10,14 +10,14 @@ import math
 from typing import Any
 
 from reports import luck
-from reports.folder import Portfolio, Run
+from reports.folder import RecordedPortfolio, Run
 from reports.luck import BestOf, SharpeResamples
 from reports.metrics import judged_span, returns_of, spans_of
 
 WITHIN_LUCK = (100 - luck.LEVEL_PCT) / 2 / 100  # chances above this are luck, as for the intervals
 
 
-def subjects(run: Run) -> tuple[Portfolio, ...]:
+def subjects(run: Run) -> tuple[RecordedPortfolio, ...]:
     """The strategies that a page is about: of each sweep the best combination alone."""
     if not run.sweeps:
         return run.strategies
@@ -25,12 +25,12 @@ def subjects(run: Run) -> tuple[Portfolio, ...]:
     return tuple(p for p in run.strategies if p.sweep_of is None or p == best[p.sweep_of])
 
 
-def best_of(run: Run, strategy: str) -> Portfolio:
+def best_of(run: Run, strategy: str) -> RecordedPortfolio:
     """The combination with the highest Sharpe ratio over the days that are judged."""
     return ranked(run, strategy)[0]
 
 
-def ranked(run: Run, strategy: str) -> list[Portfolio]:
+def ranked(run: Run, strategy: str) -> list[RecordedPortfolio]:
     """All combinations, best first; those without a Sharpe ratio last."""
     rows = spans_of(run)[judged_span(run)]
     assert rows is not None

@@ -1,37 +1,70 @@
-"""The tables of a report, as HTML: portfolios with their figures, and controls with their luck."""
+"""Tables of figures as plain data, which the template `table.html` lays out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-Format = Callable[[float], str]
+from reports.formats import (
+    NOTHING,
+    Format,
+    fine_percent,
+    minus_signs,
+    percent,
+    ratio,
+    shown,
+    signed_percent,
+    signed_ratio,
+    whole,
+    whole_percent,
+)
+
+Figures = Mapping[str, Any]  # name with its unit -> number, or None
 
 
-def percent(value: float) -> str:
-    return f"{value:,.1f} %"
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A figure in a table; `classes` are those of page.css."""
+
+    text: str
+    classes: str = ""
 
 
-def signed_percent(value: float) -> str:
-    return f"{value:+,.1f} %"
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    label: str
+    cells: Sequence[Cell]
+    classes: str = ""
 
 
-def fine_percent(value: float) -> str:
-    return f"{value:,.2f} %"
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """The head of a column: `full` is its whole name where `text` may be cut short."""
+
+    text: str
+    classes: str = ""
+    full: str = ""
 
 
-def whole_percent(value: float) -> str:
-    return f"{value:,.0f} %"
+@dataclass(frozen=True, kw_only=True)
+class ColumnGroup:
+    """A head over several columns."""
+
+    text: str
+    columns: int
 
 
-def ratio(value: float) -> str:
-    return f"{value:.2f}"
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """`corner` is the head of the labels' column."""
 
-
-def whole(value: float) -> str:
-    return f"{value:,.0f}"
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    corner: str = ""
+    groups: Sequence[ColumnGroup] = ()
+    classes: str = ""
 
 
 # label, figure, format, class of the row
@@ -63,134 +96,138 @@ ROWS: Sequence[tuple[str, str, Format, str]] = (
 
 OPTIONAL = ("costs_free_return_pct", "costs_free_cagr_pct", "costs_free_sharpe")  # of ROWS
 
-# heading, figure, format: of the sweeps' table
-SWEEP_COLUMNS: Sequence[tuple[str, str, Format]] = (
+# heading, figure, format
+FigureColumns = Sequence[tuple[str, str, Format]]
+CONTROL_COLUMNS: FigureColumns = (
+    ("CAGR", "cagr_pct", signed_percent),
+    ("Sharpe", "sharpe", ratio),
+    ("Max drawdown", "max_drawdown_pct", percent),
+    ("Turnover a year", "turnover_pct_per_year", whole_percent),
+    ("Cost drag a year", "cost_drag_pct_per_year", fine_percent),
+)
+SWEEP_COLUMNS: FigureColumns = (
     ("Total return, net", "total_return_pct", signed_percent),
-    ("CAGR", "cagr_pct", signed_percent),
-    ("Sharpe", "sharpe", ratio),
-    ("Max drawdown", "max_drawdown_pct", percent),
-    ("Turnover a year", "turnover_pct_per_year", whole_percent),
-    ("Cost drag a year", "cost_drag_pct_per_year", fine_percent),
-)
-
-# heading, figure, format: of the controls' table
-CONTROL_COLUMNS: Sequence[tuple[str, str, Format]] = (
-    ("CAGR", "cagr_pct", signed_percent),
-    ("Sharpe", "sharpe", ratio),
-    ("Max drawdown", "max_drawdown_pct", percent),
-    ("Turnover a year", "turnover_pct_per_year", whole_percent),
-    ("Cost drag a year", "cost_drag_pct_per_year", fine_percent),
+    *CONTROL_COLUMNS,
 )
 
 
-def cell(value: float | None, text: Format, classes: str = "") -> str:
-    shown = "&ndash;" if value is None else text(value).replace("-", "\N{MINUS SIGN}")
-    return f'<td class="{classes}">{shown}</td>' if classes else f"<td>{shown}</td>"
+@dataclass(frozen=True, kw_only=True)
+class FiguresOf:
+    """Figures of some portfolios, by name, under a heading of their own."""
+
+    heading: str
+    portfolios: Mapping[str, Figures]
 
 
-def figures_table(groups: Sequence[tuple[str, Mapping[str, Mapping[str, Any]]]]) -> str:
-    """One column a portfolio. `groups`: a heading over the columns, and name -> figures."""
-    over = ""
-    if len(groups) > 1:
-        cells = "".join(
-            f'<th class="edge over" colspan="{len(columns)}">{escape(heading)}</th>'
-            for heading, columns in groups
+def figures_table(groups: Sequence[FiguresOf]) -> Table:
+    """One column a portfolio, one row a figure."""
+    several = len(groups) > 1
+    columns = [
+        Column(text=name, full=name, classes=f"name{' edge' if several and nth == 0 else ''}")
+        for group in groups
+        for nth, name in enumerate(group.portfolios)
+    ]
+    over = [ColumnGroup(text=g.heading, columns=len(g.portfolios)) for g in groups]
+    return Table(
+        columns=columns,
+        rows=[
+            _figure_row(groups, label, figure, text, classes)
+            for label, figure, text, classes in ROWS
+            if _is_known(groups, figure)
+        ],
+        groups=over if several else (),
+        classes="wide" if several else "",
+    )
+
+
+def _figure_row(
+    groups: Sequence[FiguresOf], label: str, figure: str, text: Format, classes: str
+) -> Row:
+    several = len(groups) > 1
+    cells = [
+        Cell(
+            text=shown(figures.get(figure), text),
+            classes="edge" if several and nth == 0 else "",
         )
-        over = f"<tr><th></th>{cells}</tr>"
-    heads = "".join(
-        f'<th class="name{_edge(groups, nth)}" title="{escape(name)}">{escape(name)}</th>'
-        for _, columns in groups
-        for nth, name in enumerate(columns)
-    )
-    rows = "".join(_row(groups, *row) for row in ROWS if _known(groups, row[1]))
-    box = "box wide" if over else "box"
-    return (
-        f'<div class="{box}"><table><thead>{over}<tr><th></th>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+        for group in groups
+        for nth, figures in enumerate(group.portfolios.values())
+    ]
+    return Row(label=label, cells=cells, classes=classes)
 
 
-def _known(groups: Sequence[tuple[str, Mapping[str, Mapping[str, Any]]]], figure: str) -> bool:
+def _is_known(groups: Sequence[FiguresOf], figure: str) -> bool:
     """Whether a row has something to show: an optional one may not."""
-    every = [figures for _, columns in groups for figures in columns.values()]
+    every = [figures for group in groups for figures in group.portfolios.values()]
     return figure not in OPTIONAL or any(figures.get(figure) is not None for figures in every)
-
-
-def _edge(groups: Sequence[Any], nth: int) -> str:
-    return " edge" if len(groups) > 1 and nth == 0 else ""
-
-
-def _row(groups: Sequence[Any], label: str, figure: str, text: Format, classes: str) -> str:
-    cells = "".join(
-        cell(figures.get(figure), text, _edge(groups, nth).strip())
-        for _, columns in groups
-        for nth, figures in enumerate(columns.values())
-    )
-    return f'<tr class="{classes}"><th scope="row">{label}</th>{cells}</tr>'
 
 
 def controls_table(
     strategy: str,
-    figures: Mapping[str, Mapping[str, Any]],
+    figures: Mapping[str, Figures],
     against: Mapping[str, Mapping[str, float | None]],
     titles: Mapping[str, str],
     interval_pct: int,
-) -> str:
+) -> Table:
     """One row for the strategy and one for each rival, best Sharpe first, with the difference."""
-    heads = "".join(f"<th>{heading}</th>" for heading, _, _ in CONTROL_COLUMNS)
     ranked = sorted(against, key=lambda name: -_sharpe(figures[name]))
-    rows = "".join(
-        _control_row(titles[name], figures[name], against.get(name)) for name in (strategy, *ranked)
-    )
-    return (
-        f'<div class="box small"><table><thead><tr><th>{escape(strategy)} on</th>{heads}'
-        f'<th class="edge">Sharpe difference</th><th>{interval_pct} % interval</th>'
-        f"<th>resamples above 0</th></tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    rows = [
+        Row(
+            label=titles[name],
+            cells=[
+                *_figure_cells(figures[name], CONTROL_COLUMNS),
+                *_difference_cells(against.get(name)),
+            ],
+            classes="" if name in against else "main",
+        )
+        for name in (strategy, *ranked)
+    ]
+    columns = [
+        *_heads(CONTROL_COLUMNS),
+        Column(text="Sharpe difference", classes="edge"),
+        Column(text=f"{interval_pct} % interval"),
+        Column(text="resamples above 0"),
+    ]
+    return Table(columns=columns, rows=rows, corner=f"{strategy} on", classes="small")
 
 
-def sweep_table(strategy: str, figures: Mapping[str, Mapping[str, Any]], rival: str | None) -> str:
+def sweep_table(strategy: str, figures: Mapping[str, Figures], rival: str | None) -> Table:
     """One row a combination in the order given, the best first, and the rival below them."""
-    heads = "".join(f"<th>{heading}</th>" for heading, _, _ in SWEEP_COLUMNS)
     best = next(iter(figures))
-    rows = "".join(
-        f'<tr class="{"main" if name == best else "group" if name == rival else ""}">'
-        f'<th scope="row">{escape(name.removeprefix(strategy).strip("[]") or name)}</th>'
-        + "".join(cell(own[figure], text) for _, figure, text in SWEEP_COLUMNS)
-        + "</tr>"
+    rows = [
+        Row(
+            label=name.removeprefix(strategy).strip("[]") or name,
+            cells=_figure_cells(own, SWEEP_COLUMNS),
+            classes="main" if name == best else "group" if name == rival else "",
+        )
         for name, own in figures.items()
-    )
-    return (
-        f'<div class="box small wrap"><table><thead><tr><th>{escape(strategy)} with</th>{heads}'
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+    ]
+    return Table(
+        columns=_heads(SWEEP_COLUMNS), rows=rows, corner=f"{strategy} with", classes="small wrap"
     )
 
 
-def _sharpe(figures: Mapping[str, Any]) -> float:
+def _heads(columns: FigureColumns) -> list[Column]:
+    return [Column(text=heading) for heading, _, _ in columns]
+
+
+def _figure_cells(figures: Figures, columns: FigureColumns) -> list[Cell]:
+    return [Cell(text=shown(figures[figure], text)) for _, figure, text in columns]
+
+
+def _sharpe(figures: Figures) -> float:
     sharpe: float | None = figures["sharpe"]
     return -math.inf if sharpe is None else sharpe
 
 
-def _control_row(
-    title: str, figures: Mapping[str, Any], against: Mapping[str, float | None] | None
-) -> str:
-    cells = "".join(cell(figures[figure], text) for _, figure, text in CONTROL_COLUMNS)
-    classes = "main" if against is None else ""
-    return (
-        f'<tr class="{classes}"><th scope="row">{escape(title)}</th>{cells}'
-        f"{_difference_cells(against)}</tr>"
-    )
-
-
-def _difference_cells(against: Mapping[str, float | None] | None) -> str:
+def _difference_cells(against: Mapping[str, float | None] | None) -> list[Cell]:
     if against is None:
-        return '<td class="edge"></td><td></td><td></td>'
+        return [Cell(text="", classes="edge"), Cell(text=""), Cell(text="")]
     low, high, share = (against[key] for key in ("low", "high", "share_above_zero"))
-    interval = "&ndash;"
+    interval = NOTHING
     if low is not None and high is not None:
-        interval = f"{low:+.2f} to {high:+.2f}".replace("-", "\N{MINUS SIGN}")
-    return (
-        cell(against["sharpe_difference"], lambda value: f"{value:+.2f}", "edge")
-        + f"<td>{interval}</td>"
-        + cell(share, lambda value: f"{100 * value:.0f} %")
-    )
+        interval = minus_signs(f"{low:+.2f} to {high:+.2f}")
+    return [
+        Cell(text=shown(against["sharpe_difference"], signed_ratio), classes="edge"),
+        Cell(text=interval),
+        Cell(text=shown(share, lambda value: f"{100 * value:.0f} %")),
+    ]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from reports import luck
-from reports.folder import Portfolio, Run
+from reports.folder import RecordedPortfolio, Run
 from reports.luck import Difference, SharpeResamples
 from reports.metrics import judged_span, periods_of, returns_of, spans_of
 from reports.sweeps import all_sweeps, subjects
@@ -49,12 +49,12 @@ def _resamples(run: Run, span: str) -> SharpeResamples:
 
 def _verdict(
     run: Run,
-    strategy: Portfolio,
+    strategy: RecordedPortfolio,
     resamples: SharpeResamples,
     sharpes: dict[str, float | None],
     span: str,
 ) -> dict[str, Any]:
-    twins = [twin.name for twin in run.twins(strategy.name)]
+    twins = [twin.name for twin in run.controls_of(strategy.name)]
     rivals = twins + ([run.benchmark.name] if run.benchmark else [])
     against = {rival: resamples.difference(strategy.name, rival) for rival in rivals}
     about_benchmark = _benchmark_sentence(run, strategy.name, against, sharpes, resamples.days)
@@ -90,7 +90,7 @@ def _why_unsaid(days: int, name: str, sharpe: float | None) -> str:
 
 
 def _model_sentence(
-    strategy: Portfolio,
+    strategy: RecordedPortfolio,
     twins: list[str],
     against: Rivals,
     sharpes: dict[str, float | None],

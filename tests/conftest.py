@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -136,3 +138,11 @@ def fake_model(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     for name in ("find", "load"):
         monkeypatch.setattr(kronos, name, lambda _: checkpoint)
     return checkpoint
+
+
+def write_no_report(patch: pytest.MonkeyPatch, write: Callable[[Path], object]) -> None:
+    """Have runs call `write` with their folder instead of the report, which takes seconds."""
+    from sandbox.run import job
+
+    patch.setattr(job, "write_report", lambda folder, _: write(folder))
+    patch.setattr(job, "start_report", nullcontext)

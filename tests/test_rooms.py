@@ -23,7 +23,7 @@ NEVER = {  # what a folder has no business with
     "reports": {"torch", "backtrader", "ray"},
 }
 GROUND = {"cli", "config", "cores", "errors", "files", "interrupts", "memory", "presets",
-          "progress", "words"}  # fmt: skip
+          "progress", "reporting", "words"}  # fmt: skip
 INSIDE = {  # room of sandbox/ -> the rooms that it may import, besides the ground
     "trading": set(),
     "store": set(),

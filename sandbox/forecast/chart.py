@@ -5,13 +5,19 @@ Bars are drawn side by side, numbered from asof (0), so that nights and weekends
 
 from __future__ import annotations
 
+import json
+import shutil
+import tempfile
 from dataclasses import dataclass
-from html import escape
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from sandbox.interrupts import tidied
+from sandbox.reporting import report_process
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,30 +88,43 @@ def close_quantiles(forecast: Forecast) -> np.ndarray:
     return prices
 
 
-def write_html(picture: Picture, target: Path) -> None:
-    """An interactive page that opens without a network."""
-    import plotly.graph_objects as go
+def forecast_data(picture: Picture) -> dict[str, Any]:
+    """What `reports.forecast` draws; its docstring has the fields. Times in Unix seconds (UTC)."""
+    forecast = picture.forecast
+    return {
+        "title": picture.title,
+        "symbol": forecast.symbol,
+        "quantiles": list(QUANTILES),
+        "past": _candles(picture.past),
+        "followed": _candles(picture.actual),
+        "times": _seconds(forecast.index),
+        "close": float(forecast.close),
+        "bands": close_quantiles(forecast).tolist(),
+        "paths": forecast.paths[:PATHS_DRAWN, :, CLOSE].tolist(),
+    }
 
-    figure = go.Figure()
-    _add_candles(figure, picture.past, picture.past_at, "candles", UP, DOWN)
-    _add_fan(figure, picture)
-    _add_bands(figure, picture)
-    if len(picture.actual):
-        _add_candles(figure, picture.actual, picture.actual_at, "what followed", ACTUAL, ACTUAL)
-    places, dates = picture.ticks()
-    figure.update_layout(
-        title=escape(picture.title),
-        template="plotly_white",
-        height=640,
-        hovermode="x",
-        legend={"orientation": "h", "y": -0.12},
-        xaxis={"tickvals": places, "ticktext": dates, "rangeslider": {"visible": False}},
-        yaxis={"title": "price"},
-    )
-    figure.add_vline(x=0, line={"color": "#888", "width": 1, "dash": "dot"})
-    page = figure.to_html(include_plotlyjs=True, full_html=True)
-    title = f"<head><title>{escape(picture.title)}</title>"
-    target.write_text(page.replace("<head>", title, 1), encoding="utf-8")
+
+def _candles(bars: pd.DataFrame) -> dict[str, Any]:
+    prices = bars[["open", "high", "low", "close"]].to_numpy(dtype=float)
+    return {"times": _seconds(pd.DatetimeIndex(bars.index)), "prices": prices.tolist()}
+
+
+def _seconds(times: pd.DatetimeIndex) -> list[int]:
+    seconds: list[int] = times.as_unit("s").asi8.tolist()
+    return seconds
+
+
+def write_html(picture: Picture, target: Path) -> None:
+    """An interactive page that opens without a network.
+
+    Drawn by `python -m reports.forecast` in a process of its own: the pages' room reads files, and
+    the runtime does not know it. `target` is given whole or not at all.
+    """
+    with tempfile.TemporaryDirectory() as scratch, tidied(partial(shutil.rmtree, scratch, True)):
+        data = Path(scratch) / "forecast.json"
+        data.write_text(json.dumps(forecast_data(picture), allow_nan=False), encoding="utf-8")
+        with report_process("reports.forecast", str(data), "--out", str(target)) as process:
+            process.finish("the forecast's page")
 
 
 def write_png(picture: Picture, target: Path) -> None:
@@ -128,71 +147,6 @@ def write_png(picture: Picture, target: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     figure.savefig(target)
-
-
-def _add_candles(
-    figure: Any, bars: pd.DataFrame, at: np.ndarray, name: str, up: str, down: str
-) -> None:
-    import plotly.graph_objects as go
-
-    columns = {name: bars[name].to_numpy() for name in ("open", "high", "low", "close")}
-    figure.add_trace(
-        go.Candlestick(
-            x=at,
-            **columns,
-            name=name,
-            increasing={"line": {"color": up, "width": 1}, "fillcolor": up},
-            decreasing={"line": {"color": down, "width": 1}, "fillcolor": down},
-            opacity=0.55 if up == down else 1.0,
-            text=[time.strftime("%Y-%m-%d %H:%M") for time in bars.index],
-        )
-    )
-
-
-def _add_fan(figure: Any, picture: Picture) -> None:
-    import plotly.graph_objects as go
-
-    fan = picture.fan
-    apart = np.full((len(fan), 1), np.nan)  # one trace, its paths kept apart by gaps
-    figure.add_trace(
-        go.Scatter(
-            x=np.tile(np.append(picture.future_at, picture.future_at[-1]), len(fan)),
-            y=np.hstack([fan, apart]).ravel(),
-            mode="lines",
-            line={"color": FAN, "width": 0.7},
-            opacity=0.25,
-            name="sampled closes",
-            hoverinfo="skip",
-        )
-    )
-
-
-def _add_bands(figure: Any, picture: Picture) -> None:
-    import plotly.graph_objects as go
-
-    low, lower, median, upper, high = picture.bands
-    for name, bottom, top, shade in (
-        ("5 to 95 %", low, high, 0.12),
-        ("25 to 75 %", lower, upper, 0.22),
-    ):
-        for edge, fill in ((bottom, None), (top, "tonexty")):
-            figure.add_trace(
-                go.Scatter(
-                    x=picture.future_at,
-                    y=edge,
-                    mode="lines",
-                    line={"width": 0},
-                    fill=fill,
-                    fillcolor=f"rgba(47,111,181,{shade})",
-                    name=name,
-                    showlegend=fill is not None,
-                    hovertemplate="%{y:.2f}",
-                )
-            )
-    line = {"color": FAN, "width": 2}
-    figure.add_trace(
-        go.Scatter(x=picture.future_at, y=median, mode="lines", line=line, name="median")
-    )
 
 
 def _draw_candles(axes: Axes, bars: pd.DataFrame, at: np.ndarray, up: str, down: str) -> None:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import pandas as pd
 
-from sandbox.config import RunConfig
-from sandbox.cores import how_it_ended
-from sandbox.errors import RunFolderError, WindowError
+from sandbox.config import NO_STORE, RunConfig
+from sandbox.errors import WindowError
 from sandbox.forecast.book import ForecastBook
-from sandbox.forecast.naive import NaiveSource
-from sandbox.interrupts import tidied
+from sandbox.forecast.naive import NAIVE, NaiveSource
 from sandbox.progress import Progress
+from sandbox.reporting import ReportProcess, report_process
 from sandbox.run.folder import run_folder
+from sandbox.run.kept import KeptBacktests
 from sandbox.run.portfolios import Trading, trade
 from sandbox.run.prepare import Prepared, prepare
 from sandbox.run.record import notes, record
@@ -46,14 +42,21 @@ class Finished:
 
 def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
     """Trade the strategies, their controls and the benchmark; `bar` shows progress."""
-    run = prepare(config)
+    with start_report() as report:
+        return _run(prepare(config), out, bar, report)
+
+
+def _run(run: Prepared, out: Path | None, bar: Bar, report: ReportProcess) -> Finished:
     with run_folder(f"{run.name}-{run.config.data}", out) as draft:
         draft.log(_title(run))
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
             books = _books(run, progress)
         draft.log(_counted(books[run.config.signal]))
         with _timed(draft.log, "backtests"), bar("Trading", "bars") as progress:
-            traded = trade(run.plan(), Trading(market=run.market, books=books), progress)
+            trading, plan, kept = Trading(market=run.market, books=books), run.plan(), _kept(run)
+            traded = trade(plan, trading, progress, kept)
+        if kept is not None and kept.reused:
+            draft.log(f"{kept.reused} of {len(plan)} backtests were kept from before")
         told = notes(run, traded) + list(books[run.config.signal].notes)
         for note in told:
             draft.log(note)
@@ -64,7 +67,7 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
         if found := {one.name: book.analyses for one, book in traded if book.analyses}:
             draft.write_json("analyzers.json", found)
         with _timed(draft.log, "report"), bar("Reporting", "pages") as progress:
-            write_report(draft.folder)
+            write_report(draft.folder, report)
             # each strategy has a tear sheet, of a sweep the best combination
             pages = 1 + len({one.sweep_of or one.name for one in run.strategies})
             progress(pages, pages)
@@ -90,6 +93,18 @@ def _books(run: Prepared, progress: Progress) -> dict[str, ForecastBook]:
     return {run.config.signal: book} | controls
 
 
+def _kept(run: Prepared) -> KeptBacktests | None:
+    """Where controls' backtests are kept: beside the forecasts."""
+    if run.config.store == NO_STORE:
+        return None
+    sampling = run.sampling, run.config.exchange
+    made_from = {name: repr(sampling) for name in NAIVE}
+    if run.checkpoint is not None:
+        model = run.checkpoint.fingerprint, run.config.dtype, run.config.device
+        made_from[run.source.name] = repr((*sampling, *model))
+    return KeptBacktests(Path(run.config.store) / "backtests", run.market, made_from)
+
+
 def _counted(book: ForecastBook) -> str:
     return f"{book.computed:,} forecasts computed, {book.reused:,} taken from the store"
 
@@ -102,39 +117,15 @@ def _title(run: Prepared) -> str:
     )
 
 
-def write_report(folder: Path) -> None:
-    """In a process of its own: reports read run folders, and the runtime knows no reports."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    options = ["--parent", str(os.getpid())]
-    with (
-        subprocess.Popen(
-            [sys.executable, "-m", "reports.report", str(folder), *options],
-            env={**os.environ, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as report,
-        tidied(partial(_kill, report)),
-    ):
-        try:
-            _, errors = report.communicate()
-        except BaseException:
-            _kill(report)
-            raise
-    if report.returncode:
-        lines = errors.strip().splitlines()
-        reason = lines[-1].removeprefix("error: ") if lines else _ended(report.returncode)
-        raise RunFolderError(f"the report could not be written: {reason}")
+def start_report() -> AbstractContextManager[ReportProcess]:
+    """A report's process, which imports what it needs while portfolios are traded."""
+    return report_process("reports.report", "--wait", waits=True)
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-
-
-def _ended(exit_code: int) -> str:
-    return f"its process {how_it_ended(exit_code)}"
+def write_report(folder: Path, report: ReportProcess | None = None) -> None:
+    """Write the report of a run folder, by a process that waits for one or by a new one."""
+    with nullcontext(report) if report else start_report() as process:
+        process.finish("the report", str(folder))
 
 
 @contextmanager

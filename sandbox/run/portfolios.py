@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -230,15 +230,24 @@ class Trading:
         return shown_from(self.books[portfolio.signal], signal)
 
 
+class Kept(Protocol):
+    """Where backtests are kept whose inputs may come again: see `sandbox.run.kept`."""
+
+    def read(self, portfolio: Portfolio) -> Traded | None: ...
+
+    def keep(self, portfolio: Portfolio, traded: Traded) -> None: ...
+
+
 def trade(
-    plan: Sequence[Portfolio], trading: Trading, progress: Progress
+    plan: Sequence[Portfolio], trading: Trading, progress: Progress, kept: Kept | None = None
 ) -> list[tuple[Portfolio, Backtest]]:
-    """Every portfolio's backtest, in the plan's order, over the cores of this machine.
+    """Every portfolio's backtest, in the plan's order, over the cores of this machine; what is
+    kept is not traded again.
 
     A strategy that asks for no forecast does the same on any signal: its controls are left out. One
     that never traded, with costs or without, paid none: its run without costs is left out.
     """
-    done = list(zip(plan, backtests(plan, trading, progress), strict=True))
+    done = list(zip(plan, _all_backtests(plan, trading, progress, kept), strict=True))
     blind = {portfolio.name for portfolio, of in done if portfolio.signal and not of.asked}
     idle = {portfolio.name for portfolio, of in done if of.backtest.trades.empty}
 
@@ -249,6 +258,18 @@ def trade(
         return portfolio.role == "control" and portfolio.twin_of in blind
 
     return [(portfolio, of.backtest) for portfolio, of in done if not same(portfolio)]
+
+
+def _all_backtests(
+    plan: Sequence[Portfolio], trading: Trading, progress: Progress, kept: Kept | None
+) -> list[Traded]:
+    known = {one.name: kept.read(one) for one in plan} if kept else {}
+    left = [portfolio for portfolio in plan if known.get(portfolio.name) is None]
+    new = dict(zip((one.name for one in left), backtests(left, trading, progress), strict=True))
+    if kept:
+        for portfolio in left:
+            kept.keep(portfolio, new[portfolio.name])
+    return [known.get(portfolio.name) or new[portfolio.name] for portfolio in plan]
 
 
 def backtests(

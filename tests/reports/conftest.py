@@ -31,11 +31,11 @@ def entry(name: str, role: str, signal: str | None = None, twin_of: str | None =
 
 def plan(strategies: Sequence[str], *, controls: bool = True, benchmark: bool = True) -> list[Any]:
     """Strategies on kronos, a benchmark, and five naive twins of each strategy."""
-    made = [entry(name, "strategy", "kronos") for name in strategies]
-    made += [entry("benchmark", "benchmark")] if benchmark else []
+    portfolios = [entry(name, "strategy", "kronos") for name in strategies]
+    portfolios += [entry("benchmark", "benchmark")] if benchmark else []
     if controls:
-        made += [entry(f"{s}:{n}", "control", n, s) for s in strategies for n in NAIVE]
-    return made
+        portfolios += [entry(f"{s}:{n}", "control", n, s) for s in strategies for n in NAIVE]
+    return portfolios
 
 
 def portfolio(
@@ -61,6 +61,18 @@ def portfolio(
         {"time": times, "strategy": name, "cash": cash, "value": value, "gross_value": gross}
     )
     return equity, trades
+
+
+def holdings(name: str, times: pd.DatetimeIndex, symbols: int) -> pd.DataFrame:
+    """Weights that change every fifth bar; about one in ten is below 0, and some are 0."""
+    generator = np.random.default_rng(len(name))
+    shape = (len(times), symbols)
+    weights = generator.uniform(-0.1, 1.0, shape)[np.arange(len(times)) // 5 * 5] / max(1, symbols)
+    bars, columns = np.nonzero(np.where(weights < 0.3 / max(1, symbols), weights < 0, True))
+    return pd.DataFrame(
+        {"time": times[bars], "strategy": name, "symbol": [f"S{n:02d}" for n in columns],
+         "weight": weights[bars, columns]}
+    )  # fmt: skip
 
 
 def record(portfolios: Sequence[Any], times: pd.DatetimeIndex, **more: Any) -> dict[str, Any]:
@@ -97,19 +109,23 @@ def write_run(
     *,
     seed: int = 3,
     drifts: Mapping[str, float] | None = None,
+    symbols: int = 0,
     **more: Any,
 ) -> Path:
-    """A run folder without metrics and pages; `more` goes over config.json."""
+    """A run folder without metrics and pages; `more` goes over config.json.
+
+    Every portfolio holds random shares of so many symbols, some of them short.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    made = [
+    written = [
         portfolio(p["name"], times, generator, (drifts or {}).get(p["name"], 0.0005))
         for p in portfolios
     ]
-    pd.concat([equity for equity, _ in made]).to_csv(folder / "equity.csv", index=False)
-    pd.concat([trades for _, trades in made]).to_csv(folder / "trades.csv", index=False)
-    held = pd.DataFrame(columns=["time", "strategy", "symbol", "weight"])
-    held.to_csv(folder / "weights.csv", index=False)
+    pd.concat([equity for equity, _ in written]).to_csv(folder / "equity.csv", index=False)
+    pd.concat([trades for _, trades in written]).to_csv(folder / "trades.csv", index=False)
+    held = [holdings(p["name"], times, symbols) for p in portfolios]
+    pd.concat(held).to_csv(folder / "weights.csv", index=False)
     text = json.dumps(record(portfolios, times, **more))
     (folder / "config.json").write_text(text, encoding="utf-8")
     return folder

@@ -1,90 +1,115 @@
-"""Charts: what is drawn is where it should be."""
+"""Charts as data, and the still picture that stands for each: all is where it should be."""
 
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from reports.charts import HEIGHT, MOST_POINTS, WIDTH, Chart, Line, chart_html, thinned
+from reports.charts import HEIGHT, STILL_POINTS, WIDTH, Chart, Series, chart_data, chart_view
 
 
-def line(values, *, name="a", style="s0", first="2020-01-02"):
-    times = pd.bdate_range(first, periods=len(values), tz="UTC")
-    return Line(name=name, values=pd.Series(values, times, dtype=float), style=style)
+def line(values, *, name="a", style="s0", **more):
+    return Series(name=name, values=list(values), style=style, **more)
 
 
-def drawn(*lines, **options):
-    return chart_html(Chart(title="T", explanation="E", lines=lines, tick="{:g}".format, **options))
+def chart(*series, **options):
+    options = {"id": "c", "title": "T", "explanation": "E", "digits": 3} | options
+    return Chart(series=series, **options)
 
 
-def points(html, style="s0"):
-    path = re.search(rf'<path class="{style}" d="M([^"]*)"><title>', html)[1]
-    return [tuple(map(float, point.split())) for point in path.split("L")]
+def points(path):
+    return [tuple(map(float, point.split())) for point in path.d.strip("MZ").split("L")]
+
+
+def still(*series, **options):
+    return chart_view(chart(*series, **options))
 
 
 def test_a_line_runs_from_edge_to_edge_and_up_is_more():
-    found = points(drawn(line([1, 2, 3])))
-    assert [x for x, _ in found][::2] == [0, WIDTH]
-    heights = [y for _, y in found]
+    [path] = still(line([1, 2, 3])).paths
+    assert [x for x, _ in points(path)][::2] == [0, WIDTH]
+    heights = [y for _, y in points(path)]
     assert heights == sorted(heights, reverse=True)
     assert all(0 <= y <= HEIGHT for y in heights)
 
 
 def test_equal_ratios_are_equal_steps_where_growth_is_large():
-    html = drawn(line([1, 10, 100]), log=True)
-    (_, a), (_, b), (_, c) = points(html)
-    assert a - b == pytest.approx(b - c, abs=0.2)
-    assert "(log scale)" in html
-    assert "(log scale)" not in drawn(line([1, 2, 3]), log=True)
+    view = still(line([1, 10, 100]), may_be_log=True)
+    (_, a), (_, b), (_, c) = points(view.paths[0])
+    assert a - b == pytest.approx(b - c, abs=1)
+    assert view.log
+    assert not still(line([1, 2, 3]), may_be_log=True).log
+    assert not still(line([0, 1, 100]), may_be_log=True).log
+    data = chart_data([1, 2, 3], [chart(line([1, 10, 100]), may_be_log=True)])
+    assert data["charts"][0]["log"] is True
 
 
 @pytest.mark.parametrize("values", [[5.0], [5.0, 5.0], [0.0, 0.0], [1e-9, 2e-9], [1e12, 3e12]])
 def test_flat_short_tiny_and_huge_lines_are_drawn(values):
-    found = points(drawn(line(values), from_zero=True))
-    assert len(found) >= 2
-    assert np.isfinite(found).all()
+    [path] = still(line(values), zero=True).paths
+    assert len(points(path)) >= 2
+    assert np.isfinite(points(path)).all()
 
 
-def test_a_gap_at_the_start_is_left_out_and_a_line_of_gaps_is_none():
-    assert len(points(drawn(line([np.nan, 1, 2, 3])))) == 3
-    html = drawn(line([1, 2, 3]), line([np.nan] * 3, name="b", style="s1"))
-    assert 'class="s1" d="M0' not in html.replace('d="M0 4H20"', "")
+def test_a_gap_splits_a_line_and_a_line_of_gaps_is_none():
+    assert [len(points(path)) for path in still(line([None, 1, 2, 3])).paths] == [3]
+    assert [len(points(path)) for path in still(line([1, 2, None, 3, 4])).paths] == [2, 2]
+    view = still(line([1, 2, 3]), line([None] * 3, name="b", style="s1"))
+    assert [path.style for path in view.paths] == ["s0"]
+    assert still(line([None] * 3)).paths == []
 
 
-def test_a_thinned_line_keeps_both_ends_and_its_lowest_point():
-    values = line(np.sin(np.arange(5000))).values
-    values.iloc[3210] = -7.0
-    kept = thinned(values, "min")
-    assert len(kept) <= MOST_POINTS
-    assert (kept.index[0], kept.index[-1]) == (values.index[0], values.index[-1])
-    assert kept.min() == -7.0
-    last = thinned(values, "last")
-    assert (last.to_numpy() == values[last.index].to_numpy()).all()
-
-
-@pytest.mark.parametrize("bars", [1, 2, 5, 30, 120, 500, 1258, 6000])
-def test_dates_under_the_plot_are_few_and_inside(bars):
-    html = drawn(line(np.arange(bars)))
-    under = re.search(r'<div class="x">(.*?)</div>', html)[1]
-    shares = [float(share) for share in re.findall(r"left:([\d.]+)%", under)]
-    assert 1 <= len(shares) <= 9
-    assert all(0 <= share <= 100 for share in shares)
-    assert shares == sorted(set(shares))
+def test_a_long_line_is_thinned_in_the_still_picture_and_whole_in_the_data():
+    values = np.sin(np.arange(5000)).tolist()
+    [path] = still(line(values)).paths
+    assert len(points(path)) <= STILL_POINTS + 1
+    assert points(path)[-1][0] == WIDTH
+    [entry] = chart_data(range(5000), [chart(line(values))])["charts"][0]["series"]
+    assert entry["values"] == [round(value, 3) for value in values]
 
 
 def test_days_seen_are_shaded_up_to_their_end():
-    html = drawn(line(range(11)), shade_until=pd.Timestamp("2020-01-08"))  # Thu 2nd to Thu 16th
-    assert f'<rect class="seen" width="{WIDTH * 7 / 14:.1f}"' in html
-
-
-def test_lines_of_other_windows_share_the_axis():
-    html = drawn(line(range(11)), line(range(11), name="b", style="s1", first="2020-01-16"))
-    assert [points(html)[0][0], points(html)[-1][0]] == [0, WIDTH / 2]
-    assert [points(html, "s1")[0][0], points(html, "s1")[-1][0]] == [WIDTH / 2, WIDTH]
+    assert still(line(range(10)), shade=4).shade_width == WIDTH * 4 / 10
+    assert still(line(range(10))).shade_width == 0
 
 
 def test_controls_share_one_entry_of_the_legend():
-    html = drawn(line([1, 2]), *(line([2, 1], name=f"t{n}", style="control") for n in range(7)))
-    assert "7 naive twins" in html
-    assert html.count("<li>") == 2
+    background = [line([2, 1], name=f"t{n}", style="control", group="naive twin") for n in range(7)]
+    view = still(line([1, 2]), *background)
+    assert [entry.text for entry in view.legend] == ["a", "7 naive twins"]
+    assert [entry.value for entry in view.legend] == ["2.000", ""]
+    assert len(view.paths) == 1  # those in the background are drawn by the script alone
+    data = chart_data([1, 2], [chart(line([1, 2]), *background)])
+    assert len(data["charts"][0]["series"]) == 8
+
+
+def test_values_are_shown_with_a_minus_sign_and_nothing_has_none():
+    view = still(line([-1, -1234.5]), line([0, -0.0001], name="b"), digits=2, suffix=" %")
+    assert [entry.value for entry in view.legend] == ["\N{MINUS SIGN}1,234.50 %", "0.00 %"]
+
+
+def test_a_band_is_an_area_and_candles_are_a_line_of_closes():
+    band = line([None, [1, 2], [0, 4]], name="band", style="outer", kind="band")
+    candles = line([[2, 4, 1, 3], [3, 3, 0, 1], None], name="candles", kind="candles")
+    view = still(band, candles)
+    assert [(path.style, path.area) for path in view.paths] == [("s0", False), ("outer", True)]
+    edges = points(view.paths[1])
+    assert len(edges) == 4
+    assert edges[1][0] == edges[2][0] == WIDTH
+    assert [entry.value for entry in view.legend] == ["0.000 to 4.000", "1.000"]
+
+
+def test_the_data_has_a_value_a_time_and_whole_numbers_are_short():
+    data = chart_data([10, 20, 30], [chart(line([1.0, None, 2.34567]), mark=1)], intraday=True)
+    assert data == {
+        "times": [10, 20, 30], "intraday": True,
+        "charts": [{
+            "id": "c", "log": False, "zero": False, "digits": 3, "suffix": "", "shade": 0,
+            "mark": 1,
+            "series": [{"name": "a", "kind": "line", "style": "s0", "group": "",
+                        "values": [1, None, 2.346]}],
+        }],
+    }  # fmt: skip
+    assert re.fullmatch("1", repr(data["charts"][0]["series"][0]["values"][0]))
+    with pytest.raises(ValueError, match="c: a has 2 values for 3 times"):
+        chart_data([10, 20, 30], [chart(line([1, 2]))])

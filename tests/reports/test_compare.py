@@ -6,21 +6,22 @@ import re
 import pandas as pd
 import pytest
 
-from reports.compare import differences, main, read_all, warning
+from reports.compare import main
+from reports.comparison import differences, read_all, warning
 from tests.reports.conftest import CASH, edit_csv, entry
 
 
 @pytest.fixture
 def two(run_folder):
     """Two runs of the same settings but for a parameter."""
-    made = []
+    folders = []
     for k in (3, 5):
         folder = run_folder(controls=False, benchmark=False, at=f"k{k}")
-        made.append(folder)
+        folders.append(folder)
         change_record(
             folder, portfolios=[entry("topk", "strategy", "kronos") | {"params": {"k": k}}]
         )
-    return made
+    return folders
 
 
 def change_record(folder, **changes):
@@ -39,7 +40,7 @@ def test_what_differs_is_named_and_runs_of_the_same_window_are_comparable(two, t
     page = out.read_text(encoding="utf-8")
     assert "cannot be compared" not in page
     assert "parameters of topk" in page
-    assert not re.search(r"<(link|script|img|iframe)\b", page)
+    assert not re.search(r"<(link|img|iframe)\b|<script[^>]*\bsrc", page)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +54,9 @@ def test_other_costs_or_data_are_warned_of(two, tmp_path, capsys, changes, liste
     change_record(two[1], **changes)
     out = tmp_path / "page.html"
     assert main([*map(str, two), "--out", str(out)]) == 0
-    told = f"These runs differ in {listed}: their figures cannot be compared as they stand."
-    assert f"Warning: {told}" in " ".join(capsys.readouterr().out.split())
-    assert told in out.read_text(encoding="utf-8")
+    sentence = f"These runs differ in {listed}: their figures cannot be compared as they stand."
+    assert f"Warning: {sentence}" in " ".join(capsys.readouterr().out.split())
+    assert sentence in out.read_text(encoding="utf-8")
 
 
 def test_another_window_is_warned_of(run_folder):
@@ -76,6 +77,10 @@ def test_curves_start_at_one_whatever_the_cash(two):
     paths = re.findall(r'class="s[01]" d="(M[^"]{50,})"', out.read_text())
     assert len(paths) == 2
     assert paths[0] == paths[1]
+    block = re.search(r'id="chart-data">(.*?)</script>', out.read_text())[1]
+    [chart] = json.loads(block)["charts"]
+    assert chart["series"][0]["values"] == chart["series"][1]["values"]
+    assert chart["series"][0]["values"][0] == 1
 
 
 def test_figures_are_those_of_metrics_json_where_it_is_and_computed_where_it_is_not(two, capsys):

@@ -1,6 +1,8 @@
 """Pages made from run folders written by hand, the odd ones included."""
 
+import base64
 import contextlib
+import hashlib
 import json
 import multiprocessing
 import os
@@ -17,17 +19,19 @@ import pytest
 
 import reports.report
 from reports import sheets
-from reports.body import command
-from reports.curves import all_charts
-from reports.folder import ReportError, read_run
+from reports.curves import report_charts
+from reports.files import ReportError
+from reports.folder import read_run
 from reports.quant import sheet
 from reports.report import main
+from reports.report_view import command
 from reports.sheets import sheet_files
 from tests.reports.conftest import CASH, days, edit_csv, entry, plan, record, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "br", "hr", "path", "rect", "img", "link", "use", "input"}
-FETCHES = {"script", "link", "img", "iframe", "object", "embed", "image", "audio", "video"}
+FETCHES = {"link", "img", "iframe", "object", "embed", "image", "audio", "video"}
+CREDIT = "https://www.tradingview.com/"  # what the chart library's licence wants linked
 
 
 class Page(HTMLParser):
@@ -36,12 +40,17 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.links, self.text, self.open = [], [], "", []
+        self.scripts, self.policy = [], ""
         self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.links += [value for name, value in attrs if name in ("href", "src", "xlink:href")]
+        if tag == "meta" and dict(attrs).get("http-equiv") == "Content-Security-Policy":
+            self.policy = dict(attrs)["content"]
+        if tag == "script":
+            self.scripts.append("")
         if tag not in VOID:
             self.open.append(tag)
 
@@ -53,12 +62,33 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        elif self.open and self.open[-1] != "style":
             self.text += data
+
+
+def for_page(page):
+    """Only the room's own scripts may run, and nothing is fetched: names stay data."""
+    data, *scripts = page.scripts
+    assert json.loads(data)
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts]
+    allowed = " ".join(f"'sha256-{each.decode()}'" for each in hashes)
+    assert page.policy.startswith(f"default-src 'none'; script-src {allowed}; style-src")
+    assert not FETCHES & set(page.tags)
 
 
 def page_of(folder):
     return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def data_of(page):
+    """The JSON block of a page."""
+    [block] = [script for script in page.scripts if script.startswith("{")]
+    return json.loads(block)
+
+
+CHARTS = ["equity", "drawdown", "exposure", "turnover", "rolling-sharpe", "rolling-beta"]
 
 
 @pytest.fixture
@@ -77,7 +107,7 @@ def test_nothing_spills_and_every_page_opens_without_a_network(tmp_path):
     assert done.stdout == f"{folder / 'report.html'}\n"
     made = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html"))
     assert made == [
-        "report.html", "tearsheets/script_alert_1_script.html", "tearsheets/x_v.html"
+        "fills.html", "report.html", "tearsheets/script_alert_1_script.html", "tearsheets/x_v.html"
     ]  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
     page = page_of(folder)
@@ -85,8 +115,10 @@ def test_nothing_spills_and_every_page_opens_without_a_network(tmp_path):
     assert names[1] in page.text
     assert "Beware <of> this & that." in page.text
     assert not FETCHES & set(page.tags)
-    assert page.links == made[1:]
-    for file in made[1:]:
+    assert page.links == [*made[2:], "fills.html", CREDIT]
+    for file in made[:2]:
+        for_page(Page((folder / file).read_text(encoding="utf-8")))
+    for file in made[2:]:
         text = (folder / file).read_text(encoding="utf-8")
         assert not re.search(r"<(link|script|img|iframe)\b", text)
         assert not re.search(r"url\(\s*['\"]?http|@import", text)
@@ -107,7 +139,8 @@ def test_the_page_is_light_and_holds_what_metrics_json_holds(run_folder, no_shee
         assert f"{metrics['portfolios'][name]['whole']['sharpe']:.2f}" in text
         for against in metrics["verdicts"][name]["against"].values():
             assert f"{against['low']:+.2f} to {against['high']:+.2f}" in text
-    assert page.tags.count("figure") == 4
+    assert page.tags.count("figure") == len(CHARTS)
+    assert [chart["id"] for chart in data_of(page)["charts"]] == CHARTS
     assert "10 naive twins" in text
     assert "us" in text and "commission bps" in text
 
@@ -353,6 +386,6 @@ def test_an_error_beside_the_sheets_does_not_wait_for_them(tmp_path, monkeypatch
 def test_drawdown_by_bar_is_told_apart_from_that_by_day(tmp_path, hours):
     times = pd.date_range("2020-01-02", periods=60, freq=f"{hours}h", tz="UTC")
     folder = write_run(tmp_path / "x", plan(["topk"]), times)
-    assert ("the table has the last value of each day" in all_charts(read_run(folder))) is (
-        hours == 1
-    )
+    charts = report_charts(read_run(folder)).charts
+    [drawdown] = [chart for chart in charts if chart.id == "drawdown"]
+    assert ("the table has the last value of each day" in drawdown.explanation) is (hours == 1)

@@ -7,9 +7,10 @@ import json
 
 import pytest
 
-from sandbox.forecast import sources as signal
+from sandbox.forecast import backend
 from sandbox.run import job
 from sandbox.run.__main__ import main
+from tests.conftest import write_no_report
 
 TABLES = ("trades.csv", "equity.csv", "weights.csv")
 COMMAND = [
@@ -33,7 +34,7 @@ def run(tmp_path_factory):
         return {name: (out / name).read_bytes() for name in TABLES}, (out / "log.txt").read_text()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "write_report", _no_report)  # it has tests of its own
+        write_no_report(patch, _no_report)  # it has tests of its own
         yield run
 
 
@@ -74,14 +75,14 @@ def test_a_store_that_knows_a_part_gives_the_same_bytes(run, first):
 @pytest.mark.parametrize("windows", [1, 5])
 def test_the_piece_size_does_not_show(run, first, monkeypatch, windows):
     sizes = []
-    sample = signal._sample
+    sample = backend.sample_windows
 
     def spy(predictor, piece, *more):
         sizes.append(len(piece))
         return sample(predictor, piece, *more)
 
-    monkeypatch.setattr(signal, "_sample", spy)
-    monkeypatch.setattr(signal, "WINDOWS_PER_PIECE", windows)
+    monkeypatch.setattr(backend, "sample_windows", spy)
+    monkeypatch.setattr(backend, "WINDOWS_PER_PIECE", windows)
     assert run()[0] == first
     assert sizes == {1: [1] * 12, 5: [5, 5, 2]}[windows]
 

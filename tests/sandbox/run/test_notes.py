@@ -8,6 +8,7 @@ import pytest
 
 from sandbox.run import job
 from sandbox.run.__main__ import main
+from tests.conftest import write_no_report
 
 TOPK = str(job.ROOT / "strategies" / "topk.py")
 SHORT = ["--start", "2021-01-04", "--end", "2021-02-26", "--lookback", "20", "--signal", "momentum"]
@@ -34,10 +35,8 @@ def own_folder(tmp_path, monkeypatch):
 def no_report(monkeypatch):
     """The report takes seconds, and has tests of its own."""
     figures = {"seen_until": None, "portfolios": {}, "verdicts": {}}
-    monkeypatch.setattr(
-        job,
-        "write_report",
-        lambda folder: (folder / "metrics.json").write_text(json.dumps(figures)),
+    write_no_report(
+        monkeypatch, lambda folder: (folder / "metrics.json").write_text(json.dumps(figures))
     )
 
 

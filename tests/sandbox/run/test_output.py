@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from sandbox import reporting
 from sandbox.errors import RunFolderError
 from sandbox.run import job
 from sandbox.run.folder import run_folder
@@ -122,7 +123,7 @@ def test_a_report_that_is_killed_says_so(tmp_path, monkeypatch):
     dies = tmp_path / "dies"
     dies.write_text("#!/bin/sh\nkill -9 $$\n")
     dies.chmod(0o755)
-    monkeypatch.setattr(job.sys, "executable", str(dies))
+    monkeypatch.setattr(reporting.sys, "executable", str(dies))
     told = r"^the report could not be written: its process was killed by SIGKILL, which the system"
     with pytest.raises(RunFolderError, match=told):
         job.write_report(tmp_path)

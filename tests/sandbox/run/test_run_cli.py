@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sandbox.run import job
 from sandbox.run.__main__ import _COLUMNS, _depth, main, show
+from tests.conftest import write_no_report
 
 pytestmark = pytest.mark.usefixtures("fake_model", "own_folder")
 
@@ -33,7 +34,7 @@ def no_report(monkeypatch):
     def write(folder):
         (folder / "metrics.json").write_text(json.dumps(FIGURES))
 
-    monkeypatch.setattr(job, "write_report", write)
+    write_no_report(monkeypatch, write)
 
 
 def test_a_run_ends_in_a_folder_with_everything(tmp_path, capsys, fake_model):
@@ -231,7 +232,7 @@ def test_a_report_that_fails_leaves_no_run_folder(tmp_path, capsys, monkeypatch)
     def broken(_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(job, "write_report", broken)
+    write_no_report(monkeypatch, broken)
     assert main([TOPK, *SHORT, *ALONE, "--out", "runs/x"]) == 1
     assert "OSError: disk full" in capsys.readouterr().err
     assert list((tmp_path / "runs").iterdir()) == []

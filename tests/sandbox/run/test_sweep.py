@@ -13,6 +13,7 @@ from sandbox.errors import ConfigError
 from sandbox.run import job
 from sandbox.run.__main__ import main
 from sandbox.run.sweep import MOST_COMBINATIONS, combinations
+from tests.conftest import write_no_report
 
 TOPK = str(job.ROOT / "strategies" / "topk.py")
 SHORT = ["--start", "2021-01-04", "--end", "2021-02-26", "--lookback", "20", "--signal", "momentum"]
@@ -147,7 +148,7 @@ def test_a_sweep_is_traded_reported_and_repeated_from_its_record(tmp_path, capsy
 
 @pytest.mark.usefixtures("own_folder")
 def test_a_sweep_from_a_file_and_a_strategy_beside_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(job, "write_report", lambda folder: (folder / "metrics.json").write_text(
+    write_no_report(monkeypatch, lambda folder: (folder / "metrics.json").write_text(
         json.dumps({"seen_until": None, "portfolios": {}, "verdicts": {}})))  # fmt: skip
     Path("still.py").write_text(
         "from sandbox import Strategy\nclass Still(Strategy):\n    def next(self):\n"
