@@ -31,8 +31,8 @@ import numpy as np
 import torch
 
 from kronos import Kronos, KronosTokenizer
-from kronos.sampler import Batch, Sampler
-from kronos.sampling import Sampling
+from kronos.inference.sampler import Batch, Sampler
+from kronos.inference.sampling import Sampling
 
 GREEDY = Sampling(top_k=1)
 DROPOUT: dict[str, Any] = {"ffn_dropout_p": 0.0, "attn_dropout_p": 0.0, "resid_dropout_p": 0.0}

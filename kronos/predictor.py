@@ -18,12 +18,14 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from kronos.compat import sampled, unseeded_batch
-from kronos.current import AnySampler, CurrentSampler
 from kronos.errors import InputError
 from kronos.forecast import CLOSE, COLUMNS, Forecast
+from kronos.inference.compat import sampled, unseeded_batch
+from kronos.inference.current import AnySampler, CurrentSampler
+from kronos.inference.plain import own_random
+from kronos.inference.sampler import TILE_BYTES, Batch
+from kronos.inference.sampling import Sampling, series_key, unseeded_keys
 from kronos.model import Kronos
-from kronos.plain import own_random
 from kronos.prepare import (
     LARGEST,
     PARTS_OF_TIME,
@@ -33,8 +35,6 @@ from kronos.prepare import (
     standardise,
     whole_number,
 )
-from kronos.sampler import TILE_BYTES, Batch
-from kronos.sampling import Sampling, series_key, unseeded_keys
 from kronos.tokenizer import KronosTokenizer
 
 
@@ -101,10 +101,10 @@ class KronosPredictor:
 
         df: L bars with open, high, low, close and optionally volume, amount. x_timestamp: their L
         times; y_timestamp: the `pred_len` times to forecast. T, top_k, top_p: see
-        `kronos.sampling.Sampling`; the published default `top_p=0.9` cuts tails, so use `paths`
-        where spread matters. Without `seed` each call draws anew from torch's generator, which
-        `torch.manual_seed` repeats; with one the same call gives the same answer. Raises InputError
-        where something cannot be used.
+        `kronos.inference.sampling.Sampling`; the published default `top_p=0.9` cuts tails, so use
+        `paths` where spread matters. Without `seed` each call draws anew from torch's generator,
+        which `torch.manual_seed` repeats; with one the same call gives the same answer. Raises
+        InputError where something cannot be used.
         """
         frames = self.predict_batch(
             [df], [x_timestamp], [y_timestamp], pred_len, T, top_k, top_p, sample_count, verbose,

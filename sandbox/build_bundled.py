@@ -32,18 +32,8 @@ from torch import nn
 
 from feeds import load
 from kronos.model import Kronos
-from kronos.objectives import PredictorObjective, TokenizerObjective, token_counts, unigram_nats
 from kronos.tokenizer import KronosTokenizer
-from kronos.training import (
-    EpochReport,
-    Fit,
-    Progress,
-    TrainConfig,
-    fit,
-    seeded,
-    tokenizer_config,
-)
-from kronos.windows import (
+from kronos.training.dataset import (
     EpochLoader,
     EpochOrder,
     Series,
@@ -52,6 +42,21 @@ from kronos.windows import (
     train_windows,
     validation_loader,
     validation_windows,
+)
+from kronos.training.fit import (
+    EpochReport,
+    Fit,
+    Progress,
+    TrainConfig,
+    fit,
+    seeded,
+    tokenizer_config,
+)
+from kronos.training.objectives import (
+    PredictorObjective,
+    TokenizerObjective,
+    token_counts,
+    unigram_nats,
 )
 from sandbox.bundled_card import write_card
 from sandbox.cli import guarded

@@ -24,8 +24,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from kronos.draws import uniforms
 from kronos.forecast import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME
+from kronos.inference.draws import uniforms
 from sandbox.errors import ConfigError
 from sandbox.memory import expect_room
 from sandbox.progress import Progress

@@ -18,7 +18,7 @@ from kronos import (
     sample_from_logits,
     top_k_top_p_filtering,
 )
-from kronos.sampling import Sampling, token_probs
+from kronos.inference.sampling import Sampling, token_probs
 from tests.kronos.conftest import Golden
 from tests.kronos.test_reference_parity import agree, windows
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer, series_key
-from kronos.sampler import row_quantum
+from kronos.inference.sampler import row_quantum
 from tests.kronos.conftest import load_golden
 
 
@@ -112,7 +112,9 @@ def test_samples_that_are_computed_in_parts_are_those_of_one(
     x, before, after = series(2, 20, 5)
     run = functools.partial(mid_predictor().sample_paths, x, before, after, [1, 2])
     many = run(sample_count=30)
-    monkeypatch.setattr("kronos.fused.SCORE_ELEMENTS", 4 * 5 * 25 * 7)  # seven samples at once
+    monkeypatch.setattr(
+        "kronos.inference.fused.SCORE_ELEMENTS", 4 * 5 * 25 * 7
+    )  # seven samples at once
     for few in (1, 7, 8, 30):
         np.testing.assert_array_equal(run(sample_count=few), many[:, :few], err_msg=f"S={few}")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kronos.sampling import Sampling, token_probs
+from kronos.inference.sampling import Sampling, token_probs
 from tests.kronos.conftest import Golden
 
 GREEDY = {"T": 1.0, "top_k": 1, "top_p": 1.0, "sample_count": 1, "verbose": False}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronos import InputError, series_key
-from kronos.sampling import Sampling, draw, token_probs, uniforms
+from kronos.inference.sampling import Sampling, draw, token_probs, uniforms
 
 
 def random_logits(rows: int, vocabulary: int, seed: int, scale: float = 2.0) -> torch.Tensor:

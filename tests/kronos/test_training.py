@@ -14,16 +14,18 @@ from hypothesis import strategies as st
 
 from kronos.errors import TrainingError
 from kronos.model import Kronos
-from kronos.objectives import (
-    PredictorObjective,
-    Tally,
-    TokenizerObjective,
-    s2_logits_as_sampled,
-    token_counts,
-    unigram_nats,
-)
 from kronos.tokenizer import KronosTokenizer
-from kronos.training import (
+from kronos.training.dataset import (
+    EpochLoader,
+    EpochOrder,
+    Series,
+    WindowShape,
+    normalise,
+    train_windows,
+    validation_loader,
+    validation_windows,
+)
+from kronos.training.fit import (
     EpochReport,
     Fit,
     Progress,
@@ -34,15 +36,13 @@ from kronos.training import (
     tokenizer_config,
     validate,
 )
-from kronos.windows import (
-    EpochLoader,
-    EpochOrder,
-    Series,
-    WindowShape,
-    normalise,
-    train_windows,
-    validation_loader,
-    validation_windows,
+from kronos.training.objectives import (
+    PredictorObjective,
+    Tally,
+    TokenizerObjective,
+    s2_logits_as_sampled,
+    token_counts,
+    unigram_nats,
 )
 
 BEGIN, SPLIT, END = np.datetime64("2000-01-01"), np.datetime64("2000-03-01"), None

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kronos import KronosPredictor
-from kronos.windows import normalise
+from kronos.training.dataset import normalise
 from tests.kronos.conftest import Golden
 
 BARS, STEPS = 20, 3

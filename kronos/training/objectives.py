@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kronos.errors import TrainingError
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
-from kronos.windows import Batch
+from kronos.training.dataset import Batch
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Trains an objective: schedule, steps, validation, early stopping, resumable progress.
 
-Knows objectives (`kronos.objectives`), batches and one progress file; nothing of candles' files,
-process groups or clocks. `fit` takes its batches from its caller, so a worker of a distributed run
-hands in its own share. Everything random is a function of (seed, epoch, batch): dropout runs on a
-forked generator, so the global one is left as it was found, and a run that was cut off and resumed
-ends with the same bits as one that was not.
+Knows objectives (`kronos.training.objectives`), batches and one progress file; nothing of candles'
+files, process groups or clocks. `fit` takes its batches from its caller, so a worker of a
+distributed run hands in its own share. Everything random is a function of (seed, epoch, batch):
+dropout runs on a forked generator, so the global one is left as it was found, and a run that was
+cut off and resumed ends with the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kronos.errors import TrainingError
-from kronos.objectives import PredictorObjective, Tally, TokenizerObjective
-from kronos.windows import Batch, mixed_seed
+from kronos.training.dataset import Batch, mixed_seed
+from kronos.training.objectives import PredictorObjective, Tally, TokenizerObjective
 
 Bare = TokenizerObjective | PredictorObjective
 EpochBatches = Callable[[int, int], Iterable[Batch]]  # (epoch, first batch) -> its batches
@@ -124,7 +124,7 @@ def bare(objective: nn.Module) -> Bare:
     """The objective itself, out of a wrapper that keeps it as `.module`."""
     inner = getattr(objective, "module", objective)
     if not isinstance(inner, TokenizerObjective | PredictorObjective):
-        raise TrainingError(f"{type(inner).__name__} is not an objective of kronos.objectives")
+        raise TrainingError(f"{type(inner).__name__} is no objective of kronos.training")
     return inner
 
 

@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-from kronos.fused import (
+from kronos.inference.fused import (
     SCORE_ELEMENTS,
     FusedKronos,
     FusedTokenizer,

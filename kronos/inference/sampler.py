@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kronos.decoding import TileDecoder, decode_suffix
 from kronos.errors import InputError
-from kronos.fused import FusedKronos, FusedTokenizer, Operand, attention_dtype
+from kronos.inference.decoding import TileDecoder, decode_suffix
+from kronos.inference.fused import FusedKronos, FusedTokenizer, Operand, attention_dtype
+from kronos.inference.sampling import Sampling, draw, uniforms
 from kronos.model import Kronos
-from kronos.sampling import Sampling, draw, uniforms
 from kronos.tokenizer import KronosTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import torch
 
-from kronos.checksum import weights_checksum
 from kronos.errors import UncachedWarning
+from kronos.inference.checksum import weights_checksum
+from kronos.inference.plain import PlainSampler
+from kronos.inference.sampler import Sampler
+from kronos.inference.structure import departures
 from kronos.model import Kronos
-from kronos.plain import PlainSampler
-from kronos.sampler import Sampler
-from kronos.structure import departures
 from kronos.tokenizer import KronosTokenizer
 
-PACKAGE = str(Path(__file__).parent)
+PACKAGE = Path(__file__).parents[1]
 AnySampler = Sampler | PlainSampler
 
 
@@ -72,6 +72,6 @@ class CurrentSampler:
 def _callers_level() -> int:
     """`stacklevel` of the first caller outside this package, for a warning raised by `_warn`."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    while frame.f_back is not None and PACKAGE in Path(frame.f_code.co_filename).parents:
         level, frame = level + 1, frame.f_back
     return level

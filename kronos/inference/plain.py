@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kronos.draws import series_key, uniforms
+from kronos.inference.draws import series_key, uniforms
+from kronos.inference.sampler import Batch, check_pair, without_autocast
+from kronos.inference.sampling import Sampling, draw
 from kronos.model import Kronos
-from kronos.sampler import Batch, check_pair, without_autocast
-from kronos.sampling import Sampling, draw
 from kronos.tokenizer import KronosTokenizer
 
 

@@ -1,7 +1,7 @@
 """From logits to token ids: temperature, top-k, nucleus, and draws by inverse CDF.
 
 Knows logits `[R, V]` and uniforms `[R]`; nothing of candles, caches or files. No global random
-state, but in `unseeded_keys` for callers who ask for it: the uniforms come from `kronos.draws`.
+state, but in `unseeded_keys` for callers who ask for it: uniforms come from `inference.draws`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kronos.draws import series_key as series_key
-from kronos.draws import uniforms as uniforms
 from kronos.errors import InputError
+from kronos.inference.draws import series_key as series_key
+from kronos.inference.draws import uniforms as uniforms
 
 WHOLE_KEYS = 2**63 - 1  # keys are drawn below this
 NUCLEUS_HEAD = 64  # candidates looked at before a full sort is worth its time

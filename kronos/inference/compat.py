@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from kronos.current import AnySampler, CurrentSampler
 from kronos.errors import InputError
+from kronos.inference.current import AnySampler, CurrentSampler
+from kronos.inference.sampler import TILE_BYTES, Batch, without_autocast
+from kronos.inference.sampling import Sampling, unseeded_keys
 from kronos.model import Kronos
 from kronos.prepare import PARTS_OF_TIME, Times, time_stamps, whole_number
-from kronos.sampler import TILE_BYTES, Batch, without_autocast
-from kronos.sampling import Sampling, unseeded_keys
 from kronos.tokenizer import KronosTokenizer
 
 _samplers: WeakKeyDictionary[Kronos, CurrentSampler] = WeakKeyDictionary()
