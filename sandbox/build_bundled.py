@@ -33,25 +33,25 @@ from torch import nn
 from feeds import load
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
+from kronos.training.dataset import CandleSeries as Series
 from kronos.training.dataset import (
     EpochLoader,
     EpochOrder,
-    Series,
-    Windows,
     WindowShape,
     train_windows,
     validation_loader,
     validation_windows,
 )
+from kronos.training.dataset import WindowDataset as Windows
 from kronos.training.fit import (
     EpochReport,
-    Fit,
-    Progress,
     TrainConfig,
     fit,
     seeded,
     tokenizer_config,
 )
+from kronos.training.fit import TrainingProgress as Progress
+from kronos.training.fit import TrainingRun as Fit
 from kronos.training.objectives import (
     PredictorObjective,
     TokenizerObjective,

@@ -1,32 +1,27 @@
 """The state of one tile of series while their samples are drawn, bar by bar.
 
 Knows ids, time embeddings and caches; nothing of candles, prices or how a token is chosen. A tile
-has b series of one length and S samples each, R = b·S rows, series-major. Call order:
-`prefill`, then for each bar `s1_logits`, `s2_logits`, `advance`; `advance` after the last bar is
-not needed.
+has b series of one length and S samples each, R = b·S rows, the samples of a series side by side.
+Call order: `prefill`, then for each bar `s1_logits`, `s2_logits`, `advance`. `reset` starts anew
+after the histories.
 
 While the bars fit the context, keys and values are cached: the prefix once a series, new bars once
-a sample. When they no longer fit, the window slides and every position's own context has changed,
-so cached keys are stale: each step then runs the whole window again, as the published code does.
+a sample. When they no longer fit (`overflowed`), the window slides and every position's own context
+has changed, so cached keys are stale: each step then runs the whole window again, as the published
+code does.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from kronos.inference.fused import (
-    SCORE_ELEMENTS,
-    FusedKronos,
-    FusedTokenizer,
-    LayerCache,
-    extend_block,
-    pad_rows,
-    prefill_block,
-    sample_group,
-)
+from kronos.inference.cache import SCORE_ELEMENTS, CacheSize, LayerCache, samples_at_once
+from kronos.inference.fused import FusedKronos, FusedTokenizer
+from kronos.inference.operand import pad_rows
 
 PREFILL_TOKENS = 2048  # whole-sequence passes are cut to about this many bars, to stay in cache
 
@@ -34,7 +29,8 @@ PREFILL_TOKENS = 2048  # whole-sequence passes are cut to about this many bars, 
 class TileDecoder:
     """Next-bar logits of every row of a tile, cached where that is right.
 
-    s1, s2: history ids `[b, L]`; stamps: `[b, L + P, 5]` for history and horizon; samples: S.
+    s1, s2: history ids `[b, L]`; stamps: `[b, L + P, 5]` for history and horizon; samples: S;
+    quantum: rows are padded to multiples of it. All memory is taken here.
     """
 
     def __init__(
@@ -52,62 +48,51 @@ class TileDecoder:
         self.horizon = stamps.shape[1] - self.length
         self.time = model.time_embedding(stamps)  # [b, L + P, d]
         self.s1, self.s2 = s1, s2
-        self.new_s1: list[Tensor] = []  # [R] each
-        self.new_s2: list[Tensor] = []
+        self.step = 0  # bars sampled so far
+        self.sampled_s1, self.sampled_s2 = (s1.new_zeros(self.rows, self.horizon) for _ in range(2))
+        self.width = min(self.length, model.max_context)  # bars of the prefix
+        capacity = max(0, min(self.horizon - 1, model.max_context - self.width))
+        sizes = [(block.n_heads, block.head_dim) for block in model.blocks]
+        self.caches = [self._cache(*size, capacity) for size in sizes]
+        self.cross = self._cache(model.cross_heads, model.cross_dim, capacity)
+        self.window_cross = self._window_cache()
+        self.prefix_states = self.time.new_zeros(self.b, model.d)  # of its last bar
+        self.states = self._repeated(self.prefix_states)  # what the next logits are made of
 
     @property
-    def slid(self) -> bool:
-        """Whether the window has begun to slide."""
-        return bool(self.new_s1) and self.length + len(self.new_s1) > self.model.max_context
+    def overflowed(self) -> bool:
+        """Whether history and sampled bars no longer fit the context."""
+        return self.step > 0 and self.length + self.step > self.model.max_context
+
+    def _cache(self, heads: int, head_dim: int, capacity: int) -> LayerCache:
+        size = CacheSize(self.b, self.samples, heads, head_dim, self.width, capacity)
+        return LayerCache(size, self.time, self.quantum)
+
+    def _window_cache(self) -> LayerCache | None:
+        """Keys of the dependency layer for a window of every row; None where it never slides."""
+        model, context = self.model, self.model.max_context
+        if self.length + self.horizon - 1 <= context:
+            return None
+        size = CacheSize(self.rows, 1, model.cross_heads, model.cross_dim, context, 0)
+        return LayerCache(size, self.time, quantum=1)  # one query a cache, always
 
     def prefill(self) -> None:
         """Run the histories, the last `max_context` bars of each."""
-        width = min(self.length, self.model.max_context)
-        capacity = max(0, min(self.horizon - 1, self.model.max_context - width))
-        self.filled = 0
-        self.cached = [
-            self._cache(blk.n_heads, blk.head_dim, width, capacity) for blk in self.model.blocks
-        ]
-        self.cross = self._cache(self.model.cross_heads, self.model.cross_dim, width, capacity)
-        time = self.time[:, self.length - width : self.length]
-        states = self._run(self.s1[:, -width:], self.s2[:, -width:], time, self.cached, self.cross)
-        self.width = width
-        self.states = self._spread(states)
+        bars = slice(self.length - self.width, self.length)
+        ids = self.s1[:, bars], self.s2[:, bars]
+        self.prefix_states = self._run(*ids, self.time[:, bars], self.caches, self.cross)
+        self.reset()
 
-    def _cache(self, heads: int, head_dim: int, width: int, capacity: int) -> LayerCache:
-        size = (self.b, self.samples, heads, width, capacity, head_dim)
-        return LayerCache(*size, self.time, self.quantum)
+    def reset(self) -> None:
+        """Forget the sampled bars; the histories are not run again."""
+        self.step = 0
+        for cache in (*self.caches, self.cross):
+            cache.reset()
+        self.states = self._repeated(self.prefix_states)
 
-    def _spread(self, states: Tensor) -> Tensor:
-        """`[b, d]` → `[R, d]` padded to whole quanta."""
+    def _repeated(self, states: Tensor) -> Tensor:
+        """One state a series, `[b, d]` → one a row, `[R, d]` padded to whole quanta."""
         return pad_rows(states.repeat_interleave(self.samples, 0), self.quantum)
-
-    def _run(
-        self,
-        s1: Tensor,
-        s2: Tensor,
-        time: Tensor,
-        caches: list[LayerCache] | None,
-        cross: LayerCache,
-    ) -> Tensor:
-        """Whole windows, ids `[n, W]`, filling the caches; the last hidden states `[n, d]`."""
-        n, width = s1.shape
-        chunk = max(1, PREFILL_TOKENS // width)
-        last = s1.new_empty((n, self.model.d), dtype=self.model.dtype)
-        for start in range(0, n, chunk):
-            at = slice(start, min(start + chunk, n))
-            x = self.model.embed(s1[at], s2[at], time[at])
-            count = x.shape[0]
-            x = pad_rows(x.flatten(0, 1), self.quantum)
-            for i, block in enumerate(self.model.blocks):
-                cache = caches[i] if caches is not None else None
-                x = prefill_block(block, x, (count, width), self.model.cis[:width], cache, at)
-            x = self.model.normed(x)
-            kv = self.model.cross_keys(x)  # whole quanta: padding goes after the product
-            k, v = (y[: count * width].unflatten(0, (count, width)) for y in kv)
-            cross.prefix_k[at], cross.prefix_v[at] = k.transpose(1, 2), v.transpose(1, 2)
-            last[at] = x[: count * width].view(count, width, -1)[:, -1]
-        return last
 
     def s1_logits(self) -> Tensor:
         """`[R, V1]` fp32."""
@@ -115,51 +100,86 @@ class TileDecoder:
 
     def s2_logits(self, s1: Tensor) -> Tensor:
         """Chosen s1 `[R]` → `[R, V2]` fp32."""
-        b, s = (self.rows, 1) if self.slid else (self.b, self.samples)
-        query = self.model.query_table[s1].view(b, s, 1, self.model.cross_heads, -1)
-        filled = 0 if self.slid else self.filled
-        out = self.cross.attend(query, filled, self.states.shape[0])
-        return self.model.s2_logits(self.states, out)[: self.rows]
+        cross = self._current_cross()
+        size = cross.size
+        query = self.model.query_table[s1].view(size.series, size.samples, 1, size.heads, -1)
+        attended = cross.attend(query, self.states.shape[0])
+        return self.model.s2_logits(self.states, attended)[: self.rows]
+
+    def _current_cross(self) -> LayerCache:
+        return self.window_cross if self.overflowed and self.window_cross else self.cross
 
     def advance(self, s1: Tensor, s2: Tensor) -> None:
-        """Append the chosen bar, ids `[R]` each, to every row."""
-        self.new_s1.append(s1)
-        self.new_s2.append(s2)
-        if self.slid:
-            self._slide()
+        """Add the chosen bar, ids `[R]` each, to every row; IndexError after the last one.
+
+        The model runs on it unless it is the last: nothing comes after that.
+        """
+        if self.step == self.horizon:
+            raise IndexError(f"all {self.horizon} bars are sampled already")
+        self.sampled_s1[:, self.step], self.sampled_s2[:, self.step] = s1, s2
+        self.step += 1
+        if self.step == self.horizon:
+            return
+        if self.overflowed:
+            self._run_window()
         else:
             self._extend(s1, s2)
 
+    def sampled(self) -> tuple[Tensor, Tensor]:
+        """The bars sampled so far, ids `[R, step]` each; `reset` and `advance` write over them."""
+        return self.sampled_s1[:, : self.step], self.sampled_s2[:, : self.step]
+
     def _extend(self, s1: Tensor, s2: Tensor) -> None:
-        model, at = self.model, self.length + len(self.new_s1) - 1
-        time = self.time[:, at].repeat_interleave(self.samples, 0)
+        """Run the bar just added, after the caches."""
+        model, bar = self.model, self.length + self.step - 1
+        time = self.time[:, bar].repeat_interleave(self.samples, 0)
         x = pad_rows(model.embed(s1, s2, time), self.quantum)
-        position = self.width + self.filled
-        lead = (self.b, self.samples, 1)
-        for block, cache in zip(model.blocks, self.cached, strict=True):
-            cis = model.cis[position : position + 1]
-            x = extend_block(block, x, lead, cis, cache, self.filled, None)
+        position = self.width + self.cross.filled
+        rotations = model.rotations[position : position + 1]
+        shape = (self.b, self.samples, 1)
+        for block, cache in zip(model.blocks, self.caches, strict=True):
+            x = block.extend(x, shape, rotations, cache)
         self.states = model.normed(x)
-        k, v = (y[: self.rows].unflatten(0, lead) for y in model.cross_keys(self.states))
-        self.cross.append(k, v, self.filled)
-        self.filled += 1
+        k, v = (y[: self.rows].unflatten(0, shape) for y in model.cross_keys(self.states))
+        self.cross.append(k, v)
 
-    def _slide(self) -> None:
+    def _run_window(self) -> None:
         """Run the last `max_context` bars of every row again."""
-        width, steps = self.model.max_context, len(self.new_s1)
-        if self.cached:
-            self.cached = []  # stale from here on
-            size = (self.rows, 1, self.model.cross_heads, width, 0, self.model.cross_dim)
-            self.cross = LayerCache(*size, self.time, quantum=1)  # one query a cache, always
-
-        def window(old: Tensor, new: list[Tensor]) -> Tensor:
-            whole = torch.cat((old.repeat_interleave(self.samples, 0), torch.stack(new, 1)), 1)
-            return whole[:, -width:]
-
-        s1, s2 = window(self.s1, self.new_s1), window(self.s2, self.new_s2)
-        end = self.length + steps
+        width, end = self.model.max_context, self.length + self.step
+        s1, s2 = (
+            torch.cat((history.repeat_interleave(self.samples, 0), sampled), 1)[:, -width:]
+            for history, sampled in zip((self.s1, self.s2), self.sampled(), strict=True)
+        )
         time = self.time[:, end - width : end].repeat_interleave(self.samples, 0)
-        self.states = pad_rows(self._run(s1, s2, time, None, self.cross), self.quantum)
+        no_caches = [None] * len(self.caches)
+        states = self._run(s1, s2, time, no_caches, self._current_cross())
+        self.states = pad_rows(states, self.quantum)
+
+    def _run(
+        self,
+        s1: Tensor,
+        s2: Tensor,
+        time: Tensor,
+        caches: Sequence[LayerCache | None],
+        cross: LayerCache,
+    ) -> Tensor:
+        """Whole windows, ids `[n, W]`, filling the caches; the last hidden states `[n, d]`."""
+        n, width = s1.shape
+        chunk = max(1, PREFILL_TOKENS // width)
+        last = s1.new_empty((n, self.model.d), dtype=self.model.dtype)
+        for start in range(0, n, chunk):
+            part = slice(start, min(start + chunk, n))
+            x = self.model.embed(s1[part], s2[part], time[part])
+            shape = x.shape[0], width
+            x = pad_rows(x.flatten(0, 1), self.quantum)
+            for block, cache in zip(self.model.blocks, caches, strict=True):
+                x = block.prefill(x, shape, self.model.rotations[:width], cache, part)
+            x = self.model.normed(x)
+            kv = self.model.cross_keys(x)  # whole quanta: padding goes after the product
+            k, v = (y[: shape[0] * width].unflatten(0, shape).transpose(1, 2) for y in kv)
+            cross.store_prefix(k, v, part)
+            last[part] = x[: shape[0] * width].view(*shape, -1)[:, -1]
+        return last
 
 
 def decode_suffix(
@@ -175,42 +195,50 @@ def decode_suffix(
     """
     b, width = prefix[0].shape
     horizon = new[0].shape[1]
-    group = min(samples, sample_group(_heads(tokenizer), horizon, width + horizon))
-    per_series = group * horizon * (width + horizon) * _heads(tokenizer)
+    heads = tokenizer.decoder_heads
+    group = min(samples, samples_at_once(heads, horizon, width + horizon))
+    per_series = group * horizon * (width + horizon) * heads
     chunk = max(1, min(SCORE_ELEMENTS // per_series, PREFILL_TOKENS // max(width, 1)))
     parts = []
     for start in range(0, b, chunk):
         end = min(start + chunk, b)
-        at, rows = slice(start, end), slice(start * samples, end * samples)
-        caches = _decoder_prefix(tokenizer, prefix[0][at], prefix[1][at], samples, horizon, quantum)
-        z = tokenizer.embed_codes(new[0][rows], new[1][rows], quantum)
-        mask = z.new_full((horizon, horizon), -math.inf).triu(1)
-        cis = tokenizer.cis(width, width + horizon)
-        for block, cache in zip(tokenizer.decoder, caches, strict=True):
-            z = extend_block(block, z, (end - start, samples, horizon), cis, cache, 0, mask)
-        candles = tokenizer.head(z)[: (end - start) * samples * horizon]
-        parts.append(candles.view(-1, horizon, candles.shape[-1]))
+        series, rows = slice(start, end), slice(start * samples, end * samples)
+        s1, s2 = (ids[series] for ids in prefix)
+        caches = _decoder_caches(tokenizer, s1, s2, (samples, horizon), quantum)
+        parts.append(_decode_new(tokenizer, new[0][rows], new[1][rows], caches, quantum))
     return torch.cat(parts)
 
 
-def _heads(tokenizer: FusedTokenizer) -> int:
-    return tokenizer.decoder[0].n_heads if tokenizer.decoder else 1
-
-
-def _decoder_prefix(
-    tokenizer: FusedTokenizer, s1: Tensor, s2: Tensor, samples: int, horizon: int, quantum: int
+def _decoder_caches(
+    tokenizer: FusedTokenizer, s1: Tensor, s2: Tensor, new: tuple[int, int], quantum: int
 ) -> list[LayerCache]:
-    """Keys and values of the decoder's blocks for histories `[b, W]`; W may be 0."""
-    b, width = s1.shape
+    """Caches of the decoder's blocks after histories `[b, W]`, W may be 0, with room for `new =
+    (samples, bars)`."""
+    (b, width), (samples, horizon) = s1.shape, new
     z = tokenizer.embed_codes(s1, s2, quantum)
-    caches = []
-    for i, block in enumerate(tokenizer.decoder):
-        size = (b, samples, block.n_heads, width, horizon, block.head_dim)
-        cache = LayerCache(*size, z, quantum)
-        last = i == len(tokenizer.decoder) - 1
-        if width:
-            z = prefill_block(
-                block, z, (b, width), tokenizer.cis(0, width), cache, slice(0, b), last
-            )
-        caches.append(cache)
+    caches = [
+        LayerCache(CacheSize(b, samples, block.n_heads, block.head_dim, width, horizon), z, quantum)
+        for block in tokenizer.decoder
+    ]
+    if not width:
+        return caches
+    shape, rotations, whole = (b, width), tokenizer.rotations(0, width), slice(0, b)
+    for block, cache in zip(tokenizer.decoder[:-1], caches, strict=False):
+        z = block.prefill(z, shape, rotations, cache, whole)
+    for block, cache in zip(tokenizer.decoder[-1:], caches[-1:], strict=True):
+        block.prefill_cache(z, shape, rotations, cache, whole)
     return caches
+
+
+def _decode_new(
+    tokenizer: FusedTokenizer, s1: Tensor, s2: Tensor, caches: list[LayerCache], quantum: int
+) -> Tensor:
+    """Sampled ids `[b·S, P]` after the caches' histories → candles `[b·S, P, 6]` fp32."""
+    rows, horizon = s1.shape
+    z = tokenizer.embed_codes(s1, s2, quantum)
+    mask = z.new_full((horizon, horizon), -math.inf).triu(1)
+    for block, cache in zip(tokenizer.decoder, caches, strict=True):
+        size = cache.size
+        rotations = tokenizer.rotations(size.prefix, size.prefix + horizon)
+        z = block.extend(z, (size.series, size.samples, horizon), rotations, cache, mask)
+    return tokenizer.head(z)[: rows * horizon].view(rows, horizon, -1)

@@ -1,7 +1,7 @@
-"""The same arithmetic as `layers.py`, rearranged once for inference.
+"""The same arithmetic as `kronos.layers`, rearranged once for inference.
 
-Knows weights and tensors; nothing of candles, sampling or caches' life cycle. What is rearranged,
-each step exact up to rounding:
+Knows weights and tensors; nothing of candles, sampling or how long a cache lives. What is
+rearranged, each step exact up to rounding:
 
 - norm weights move into the linear layer that follows, q, k and v become one matrix product, w1 and
   w3 another, 1/√D moves into q;
@@ -9,69 +9,23 @@ each step exact up to rounding:
 - the embedding of a token pair, linear in both, becomes two table look-ups; so does the query that
   the dependency layer makes of an s1.
 
-A prefix is computed once for a series and shared by its samples (`LayerCache.attend`): the S
-samples' queries meet the prefix keys as one matrix product and their own few keys separately.
 Shapes: b series, S samples, R = b·S rows, W prefix bars, T new bars, H heads, D head size, d = H·D.
 """
 
 from __future__ import annotations
 
+import math
 from copy import copy, deepcopy
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kronos.inference.cache import LayerCache
+from kronos.inference.operand import Operand, frozen, pad_rows
 from kronos.layers import TransformerBlock
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
-
-LEADING_PAD = 16  # elements: keeps weight rows off one another's cache sets
-BLOCK = 64  # output columns of a block where few rows are multiplied
-SCORE_ELEMENTS = 1 << 20  # attention scores of a series held at once, to stay in cache
-FEW_ROWS = 128  # up to here blocks of columns are faster than one whole product
-SMALLEST_PRODUCT = 400  # multiplications; torch takes another kernel for batches of smaller ones
-
-
-def frozen(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy that no later change of `weight` reaches."""
-    return weight.detach().to(dtype, copy=True)
-
-
-class Operand:
-    """A linear layer's weight as the right operand of a matrix product, for many rows or few.
-
-    On a CPU few rows are multiplied block by block of columns, each block laid out in one piece,
-    which spares packing the whole weight for them and reads memory in order; each element is the
-    same sum in the same order either way. The price is a second copy of the weight.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
-        out, inner = weight.shape
-        if dtype == torch.float32:
-            buffer = weight.new_zeros(inner, out + LEADING_PAD)
-            self.whole = buffer[:, :out]
-            self.whole.copy_(weight.T)
-        else:  # narrow types' products on a CPU want the weight's own layout
-            self.whole = weight.to(dtype).clone().T
-        self.blocks = None
-        if out % BLOCK == 0 and weight.device.type == "cpu" and dtype == torch.float32:
-            self.blocks = self.whole.unflatten(1, (-1, BLOCK)).transpose(0, 1).contiguous()
-        self.bias = weight.new_zeros(out, dtype=dtype) if bias is None else frozen(bias, dtype)
-        self.out = out
-
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """`x [n, in]` → `x @ weight + residual` `[n, out]`; the bias where residual is None."""
-        rows = x.shape[0]
-        if self.blocks is None or rows > FEW_ROWS:
-            return torch.addmm(self.bias if residual is None else residual, x, self.whole)
-        count = self.blocks.shape[0]
-        if residual is None:
-            start = self.bias.view(count, 1, BLOCK)
-        else:
-            start = residual.view(rows, count, BLOCK).transpose(0, 1)
-        out = torch.baddbmm(start, x.expand(count, *x.shape), self.blocks)  # [blocks, n, BLOCK]
-        return out.transpose(0, 1).reshape(rows, self.out)
 
 
 def rms_norm(x: Tensor, eps: float) -> Tensor:
@@ -82,122 +36,16 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
     return (x32 * scale).to(x.dtype)
 
 
-def pad_rows(x: Tensor, quantum: int) -> Tensor:
-    """`[n, d]` with zero rows added up to a multiple of `quantum`.
-
-    A matrix product of few rows takes other kernels than one of many, which round differently;
-    with whole quanta a row's result does not depend on how many rows stand beside it.
-    """
-    missing = -x.shape[0] % quantum
-    return F.pad(x, (0, 0, 0, missing)) if missing else x
-
-
-def sample_group(heads: int, new_bars: int, keys: int) -> int:
-    """How many samples' attention scores of one series are held at once."""
-    return max(1, SCORE_ELEMENTS // (heads * new_bars * keys))
-
-
-def attention_dtype(like: Tensor) -> torch.dtype:
-    """What attention over a cache runs in, for states such as `like`."""
-    return torch.float32 if like.device.type == "cpu" else like.dtype
-
-
-class LayerCache:
-    """Keys and values of one layer: a prefix a series, and what each sample added.
-
-    prefix_k, prefix_v `[b, H, W, D]`; own_k, own_v `[b, H, S, capacity, D]`. A sample's result does
-    not depend on S: its own keys are met in a product of their own, and the queries that share the
-    prefix are padded to whole quanta of rows, as in `pad_rows` (1: no padding, where their number
-    is always the same). On a CPU attention runs in fp32: which kernel narrow types take depends on
-    the whole batch there.
-    """
-
-    def __init__(
-        self,
-        b: int,
-        samples: int,
-        heads: int,
-        width: int,
-        capacity: int,
-        head_dim: int,
-        like: Tensor,
-        quantum: int,
-    ) -> None:
-        self.quantum, self.dtype = quantum, attention_dtype(like)
-
-        def pair(*shape: int) -> tuple[Tensor, Tensor]:
-            return like.new_empty(shape, dtype=self.dtype), like.new_empty(shape, dtype=self.dtype)
-
-        self.prefix_k, self.prefix_v = pair(b, heads, width, head_dim)
-        self.own_k, self.own_v = pair(b, heads, samples, capacity, head_dim)
-
-    def append(self, k: Tensor, v: Tensor, filled: int) -> None:
-        """Write new bars' keys and values, `[b, S, T, H, D]` each, behind the `filled` ones."""
-        end = filled + k.shape[2]
-        self.own_k[:, :, :, filled:end] = k.permute(0, 3, 1, 2, 4)
-        self.own_v[:, :, :, filled:end] = v.permute(0, 3, 1, 2, 4)
-
-    def attend(self, q: Tensor, filled: int, rows: int, mask: Tensor | None = None) -> Tensor:
-        """Softmax attention of `q [b, S, T, H, D]`, already scaled, over the prefix and the first
-        `filled` own bars; `mask [T, filled]` is added to the own scores. Gives `[rows, d]`, rows
-        beyond b·S·T zero."""
-        b, s, t, h, d = q.shape
-        flat = q.permute(0, 3, 1, 2, 4).to(self.dtype).contiguous()  # [b, H, S, T, D]
-        some = sample_group(h, t, self.prefix_k.shape[2] + filled)
-        parts = [
-            self._attend_some(part, slice(i, i + some), filled, mask)
-            for i, part in zip(range(0, s, some), flat.split(some, 2), strict=True)
-        ]
-        out = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
-        out = out.permute(0, 2, 3, 1, 4).to(q.dtype)
-        if rows == b * s * t:
-            return out.reshape(rows, h * d)
-        padded = q.new_zeros(rows, h * d)
-        padded[: b * s * t].view(out.shape).copy_(out)
-        return padded
-
-    def _padding(self, queries: int, head_dim: int) -> int:
-        """Rows to add to `queries` for whole quanta, and for products of the usual kernel."""
-        if self.quantum == 1:
-            return 0
-        least = -(-SMALLEST_PRODUCT // (head_dim * max(1, self.prefix_k.shape[2])))
-        rows = max(queries, least)
-        return rows + -rows % self.quantum - queries
-
-    def _attend_some(self, q: Tensor, at: slice, filled: int, mask: Tensor | None) -> Tensor:
-        """`q [b, H, S, T, D]` of the samples `at` over prefix and own bars together: the same."""
-        b, h, s, t, d = q.shape
-        width, rows = self.prefix_k.shape[2], s * t
-        missing = self._padding(rows, d)
-        flat = q.reshape(b, h, rows, d)
-        flat = F.pad(flat, (0, 0, 0, missing)) if missing else flat
-        scores = flat @ self.prefix_k.transpose(-1, -2)  # [b, H, S·T (padded), W]
-        if not filled:
-            return (scores.softmax(-1) @ self.prefix_v)[:, :, :rows].reshape(q.shape)
-        # Reshaped before they are transposed: a copy of part of them would be laid out otherwise.
-        own_k, own_v = (
-            y[:, :, at, :filled].reshape(-1, filled, d) for y in (self.own_k, self.own_v)
-        )
-        own = torch.bmm(q.reshape(-1, t, d), own_k.transpose(1, 2))  # [b·H·S, T, filled]
-        own = own.add_(mask) if mask is not None else own
-        own = own.view(b, h, rows, filled)
-        own = F.pad(own, (0, 0, 0, missing)) if missing else own
-        p = torch.cat((scores, own), -1).softmax(-1)
-        out = (p[..., :width] @ self.prefix_v)[:, :, :rows].reshape(-1, t, d)
-        weights = p[:, :, :rows, width:].reshape(-1, t, filled)
-        return out.add_(torch.bmm(weights, own_v)).view(q.shape)
-
-
-def rotations(inv_freq: Tensor, length: int) -> Tensor:
+def rotation_table(inv_freq: Tensor, length: int) -> Tensor:
     """Rotations of positions by frequencies `[D/2]` as complex numbers, `[length, D/2]`."""
     angles = torch.outer(torch.arange(length, device=inv_freq.device).float(), inv_freq)
     return torch.polar(torch.ones_like(angles), angles)
 
 
-def turn(x: Tensor, cis: Tensor) -> Tensor:
-    """Rotate `x [..., T, 2, H, D]` (pairs interleaved) by `cis [T, D/2]`."""
+def rotate_interleaved(x: Tensor, rotations: Tensor) -> Tensor:
+    """Rotate `x [..., T, 2, H, D]` (q and k, pairs interleaved) by `rotations [T, D/2]`."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * cis[:, None, None, :]).flatten(-2).to(x.dtype)
+    return torch.view_as_real(pairs * rotations[:, None, None, :]).flatten(-2).to(x.dtype)
 
 
 def _interleave(weight: Tensor, n_heads: int) -> Tensor:
@@ -207,7 +55,7 @@ def _interleave(weight: Tensor, n_heads: int) -> Tensor:
 
 
 class FusedBlock:
-    """A transformer block's weights for inference, and its three parts."""
+    """A transformer block's weights for inference."""
 
     def __init__(self, block: TransformerBlock, dtype: torch.dtype) -> None:
         attention, norm1, norm2 = block.self_attn, block.norm1.weight, block.norm2.weight
@@ -229,59 +77,76 @@ class FusedBlock:
         self.gate_up_operand = Operand(gate_up, None, dtype)
         self.down_operand = Operand(block.ffn.w2.weight, None, dtype)
 
-    def qkv(self, x: Tensor, lead: tuple[int, ...], cis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows `x [≥ n, d]` → q, k, v, each `lead + [H, D]`; the last of `lead` is time, whose
-        rotations are `cis [T, D/2]`. Rows beyond `lead` are padding."""
+    @property
+    def operands(self) -> list[Operand]:
+        return [self.qkv_operand, self.out_operand, self.gate_up_operand, self.down_operand]
+
+    def prefill(
+        self,
+        x: Tensor,
+        shape: tuple[int, int],
+        rotations: Tensor,
+        cache: LayerCache | None,
+        series: slice,
+    ) -> Tensor:
+        """Run whole sequences, rows `x [≥ n·W, d]` of `shape = (n, W)`; where there is a cache,
+        keys and values are its prefix of `series`."""
+        q, k, v = self._heads_first(x, shape, rotations)
+        if cache is not None:
+            cache.store_prefix(k, v, series)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
+        attended = out.transpose(1, 2).reshape(-1, self.d)
+        missing = x.shape[0] - attended.shape[0]
+        return self._finish(x, F.pad(attended, (0, 0, 0, missing)) if missing else attended)
+
+    def prefill_cache(
+        self,
+        x: Tensor,
+        shape: tuple[int, int],
+        rotations: Tensor,
+        cache: LayerCache,
+        series: slice,
+    ) -> None:
+        """As `prefill` for a last block, whose keys and values alone are wanted."""
+        _, k, v = self._heads_first(x, shape, rotations)
+        cache.store_prefix(k, v, series)
+
+    def extend(
+        self,
+        x: Tensor,
+        shape: tuple[int, int, int],
+        rotations: Tensor,
+        cache: LayerCache,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Run T new bars of every sample, rows `x [≥ b·S·T, d]` of `shape = (b, S, T)`, after those
+        in the cache, to which they are added; `mask` as in `LayerCache.attend`."""
+        q, k, v = self._qkv(x, shape, rotations)
+        cache.append(k, v)
+        return self._finish(x, cache.attend(q, x.shape[0], mask))
+
+    def _qkv(
+        self, x: Tensor, shape: tuple[int, ...], rotations: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows `x [≥ n, d]` → q, k, v, each `[*shape, H, D]`; the last of `shape` is time, whose
+        rotations are `[T, D/2]`. Rows beyond `shape` are padding."""
         h = self.qkv_operand(rms_norm(x, self.eps1))
-        n = 1
-        for size in lead:
-            n *= size
-        h = h[:n].view(*lead, 3, self.n_heads, self.head_dim)
-        qk = turn(h[..., :2, :, :], cis)
+        h = h[: math.prod(shape)].view(*shape, 3, self.n_heads, self.head_dim)
+        qk = rotate_interleaved(h[..., :2, :, :], rotations)
         return qk[..., 0, :, :], qk[..., 1, :, :], h[..., 2, :, :]
 
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+    def _heads_first(
+        self, x: Tensor, shape: tuple[int, int], rotations: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v of `shape = (n, W)`, each `[n, H, W, D]`."""
+        q, k, v = self._qkv(x, shape, rotations)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+    def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Add the projected attention and the feed-forward part: `[n, d]` → `[n, d]`."""
         x = self.out_operand(attended, x).add_(self.out_bias)
         gate, up = self.gate_up_operand(rms_norm(x, self.eps2)).chunk(2, -1)
         return self.down_operand(F.silu(gate).mul_(up), x)
-
-
-def prefill_block(
-    block: FusedBlock,
-    x: Tensor,
-    lead: tuple[int, int],
-    cis: Tensor,
-    cache: LayerCache | None,
-    at: slice,
-    last: bool = False,
-) -> Tensor:
-    """Run whole sequences, `lead = (series, W)`, through a block; keys and values go to `cache`
-    at series `at`. With `last` only those are wanted and `x` comes back as it was."""
-    q, k, v = (y.transpose(1, 2) for y in block.qkv(x, lead, cis))  # [n, H, W, D]
-    if cache is not None:
-        cache.prefix_k[at], cache.prefix_v[at] = k, v
-    if last:
-        return x
-    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
-    attended = out.transpose(1, 2).reshape(-1, block.d)
-    missing = x.shape[0] - attended.shape[0]
-    return block.finish(x, F.pad(attended, (0, 0, 0, missing)) if missing else attended)
-
-
-def extend_block(
-    block: FusedBlock,
-    x: Tensor,
-    lead: tuple[int, int, int],
-    cis: Tensor,
-    cache: LayerCache,
-    filled: int,
-    mask: Tensor | None,
-) -> Tensor:
-    """Run `T` new bars of every sample, `lead = (b, S, T)`, behind the `filled` own bars."""
-    q, k, v = block.qkv(x, lead, cis)
-    cache.append(k, v, filled)
-    return block.finish(x, cache.attend(q, filled + lead[2], x.shape[0], mask))
 
 
 class FusedKronos:
@@ -296,7 +161,7 @@ class FusedKronos:
         self.calendar = deepcopy(model.time_emb)
         blocks = [b for b in model.transformer if isinstance(b, TransformerBlock)]
         self.blocks = [FusedBlock(b, dtype) for b in blocks]
-        self.cis = rotations(blocks[0].self_attn.rotary.inv_freq, max_context)
+        self.rotations = rotation_table(blocks[0].self_attn.rotary.inv_freq, max_context)
         self.eps, self.norm_weight = model.norm.eps, frozen(model.norm.weight, dtype)
         cross = model.dep_layer.cross_attn
         self.cross_heads, self.cross_dim = cross.n_heads, cross.head_dim
@@ -312,6 +177,12 @@ class FusedKronos:
         self.s1_operand = Operand(s1.weight, s1.bias, dtype)
         self.s2_operand = Operand(s2.weight * model.dep_layer.norm.weight, s2.bias, dtype)
 
+    @property
+    def operands(self) -> list[Operand]:
+        """The right side of every matrix product by a weight."""
+        own = [self.cross_operand, self.cross_out_operand, self.s1_operand, self.s2_operand]
+        return [operand for block in self.blocks for operand in block.operands] + own
+
     def time_embedding(self, stamps: Tensor) -> Tensor:
         """Stamps `[b, T, 5]` → `[b, T, d]`."""
         return self.calendar(stamps).to(self.dtype)
@@ -321,6 +192,7 @@ class FusedKronos:
         return self.table1[s1] + self.table2[s2] + time
 
     def normed(self, x: Tensor) -> Tensor:
+        """The last block's output → hidden states, `[n, d]` each."""
         return rms_norm(x, self.eps) * self.norm_weight
 
     def cross_keys(self, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -329,6 +201,7 @@ class FusedKronos:
         return k, v
 
     def s1_logits(self, states: Tensor) -> Tensor:
+        """Hidden states `[n, d]` → `[n, V1]` fp32."""
         return self.s1_operand(states).float()
 
     def s2_logits(self, states: Tensor, attended: Tensor) -> Tensor:
@@ -359,21 +232,36 @@ class FusedTokenizer:
         self.encoder, self.decoder = fuse(tokenizer.encoder), fuse(tokenizer.decoder)
         self.d = tokenizer.embed.out_features
         blocks = (*tokenizer.encoder, *tokenizer.decoder)
-        turned = [b.self_attn.rotary.inv_freq for b in blocks if isinstance(b, TransformerBlock)]
-        self._inv_freq = turned[0].clone() if turned else None
-        self.max_length, self._cis = 0, torch.empty(0)
+        frequencies = [
+            b.self_attn.rotary.inv_freq for b in blocks if isinstance(b, TransformerBlock)
+        ]
+        self._inv_freq = frequencies[0].clone() if frequencies else None
+        self.max_length, self._rotations = 0, torch.empty(0)
         self.grow(max_length)
+
+    @property
+    def operands(self) -> list[Operand | nn.Linear]:
+        """The right side of every matrix product by a weight that forecasts use."""
+        module = self.module
+        around = [module.embed, module.quant_embed, module.post_quant_embed, module.head]
+        inside = [op for block in (*self.encoder, *self.decoder) for op in block.operands]
+        return [*inside, *around]
+
+    @property
+    def decoder_heads(self) -> int:
+        """Heads of a decoder block; 1 where there is none."""
+        return self.decoder[0].n_heads if self.decoder else 1
 
     def grow(self, length: int) -> None:
         """Make rotations for at least `length` positions."""
         if length > self.max_length and self._inv_freq is not None:
-            self._cis = rotations(self._inv_freq, length)
+            self._rotations = rotation_table(self._inv_freq, length)
             self.max_length = length
 
-    def cis(self, start: int, end: int) -> Tensor:
+    def rotations(self, start: int, end: int) -> Tensor:
         """Rotations of positions `start … end-1`, `[end - start, D/2]`."""
         self.grow(end)
-        return self._cis[start:end]
+        return self._rotations[start:end]
 
     def encode(self, x: Tensor, quantum: int) -> tuple[Tensor, Tensor]:
         """Normalised candles `[n, L, 6]` fp32 → s1, s2 ids `[n, L]`.
@@ -384,7 +272,7 @@ class FusedTokenizer:
         z = pad_rows(x.reshape(n * length, -1), quantum)
         z = self.module.embed(z).to(self.dtype)
         for block in self.encoder:
-            z = prefill_block(block, z, (n, length), self.cis(0, length), None, slice(0))
+            z = block.prefill(z, (n, length), self.rotations(0, length), None, slice(0))
         z = self.module.quant_embed(z.float())[: n * length].view(n, length, -1)
         quantizer = self.module.tokenizer
         return quantizer.split_ids(quantizer.codes(z))

@@ -2,15 +2,13 @@
 
 Knows normalised candles `[B, L, 6]`, stamps and keys; nothing of prices, frames or files. A path
 depends on the weights, the sampling settings, the seed and its own series alone, not on what else
-is in the batch: tiles hold whole quanta of rows (see `fused.pad_rows`) and uniforms are keyed.
+is in the batch: tiles hold whole quanta of rows (see `inference.operand`) and uniforms are keyed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -18,74 +16,21 @@ import torch
 from torch import Tensor
 
 from kronos.errors import InputError
-from kronos.inference.decoding import TileDecoder, decode_suffix
-from kronos.inference.fused import FusedKronos, FusedTokenizer, Operand, attention_dtype
-from kronos.inference.sampling import Sampling, draw, uniforms
+from kronos.inference.batch import SeriesBatch, check_pair, without_autocast
+from kronos.inference.cache import attention_dtype
+from kronos.inference.decoding import PREFILL_TOKENS, TileDecoder, decode_suffix
+from kronos.inference.draws import uniforms
+from kronos.inference.fused import FusedKronos, FusedTokenizer
+from kronos.inference.operand import ROW_QUANTUM, row_quantum
+from kronos.inference.sampling import SamplingParams, draw_tokens
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-ROW_QUANTUM = 4  # rows: the least number from which row results are the same in any larger product
 Net = TypeVar("Net", Kronos, KronosTokenizer)
 TILE_BYTES = 128 << 20  # large enough for full matrix products, small enough for caches
 # Where row results do depend on the number of rows, every tile has this many series and samples.
 FIXED_TILE_SERIES, FIXED_TILE_SAMPLES = 32, 8
-
-
-def row_quantum(dtype: torch.dtype, device: torch.device) -> int | None:
-    """How many rows a matrix product must be a multiple of for its rows not to depend on how many.
-
-    Tried on this machine, with this number of threads; None where no small one is enough.
-    """
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(device)
-
-    generator = torch.Generator("cpu").manual_seed(0)
-    x = normal(1024, 256).to(dtype)
-    shapes = [(256, 256), (768, 256), (1024, 256), (256, 64), (6, 256)]  # out, in
-    weights = [normal(*shape) for shape in shapes]
-    operands = [Operand(w, None, dtype) for w in weights]
-    for quantum in (ROW_QUANTUM, 2 * ROW_QUANTUM, 4 * ROW_QUANTUM, 8 * ROW_QUANTUM):
-        if all(_rows_agree(x[:, : op.whole.shape[0]], op, quantum) for op in operands):
-            return quantum
-    return None
-
-
-def _rows_agree(x: Tensor, operand: Operand, quantum: int) -> bool:
-    whole = operand(x)
-    counts = [quantum * i for i in (1, 2, 3, 5, 8, 17, 25, 40)]
-    return all(torch.equal(operand(x[:n]), whole[:n]) for n in counts)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Series of one length: x `[B, L, 6]` normalised fp32, stamps `[B, L + P, 5]` int64, keys B."""
-
-    x: np.ndarray
-    stamps: np.ndarray
-    keys: Sequence[int]
-
-
-@contextmanager
-def without_autocast(device: torch.device) -> Iterator[None]:
-    """Inside, nothing is cast behind one's back, whatever the caller switched on."""
-    with ExitStack() as stack:
-        for kind in {"cpu", device.type}:
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        yield
-
-
-def check_pair(model: Kronos, tokenizer: KronosTokenizer, max_context: int) -> None:
-    """Raises InputError where a model and a tokenizer cannot work together."""
-    if (model.s1_bits, model.s2_bits) != (tokenizer.s1_bits, tokenizer.s2_bits):
-        raise InputError(
-            f"model and tokenizer do not go together: the model has "
-            f"{model.s1_bits}+{model.s2_bits} bits, the tokenizer "
-            f"{tokenizer.s1_bits}+{tokenizer.s2_bits}"
-        )
-    if max_context < 1:
-        raise InputError(f"max_context must be at least 1 bar, got {max_context}")
 
 
 def _in_float32(net: Net) -> Net:
@@ -118,42 +63,32 @@ class Sampler:
         with torch.inference_mode(), without_autocast(self.device):
             self.model = FusedKronos(_in_float32(model), DTYPES[dtype], max_context)
             self.tokenizer = FusedTokenizer(_in_float32(tokenizer), DTYPES[dtype], max_context)
-            quantum = row_quantum(DTYPES[dtype], self.device)
+            quantum = row_quantum([*self.model.operands, *self.tokenizer.operands])
         self.quantum = quantum or ROW_QUANTUM
         self.fixed_tiles = quantum is None
 
     def sample(
         self,
-        batch: Batch,
-        how: Sampling,
+        batch: SeriesBatch,
+        params: SamplingParams,
         samples: int,
         seed: int = 0,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> np.ndarray:
         """Normalised paths `[B, S, P, 6]` fp32; `progress` gets the number of series just done."""
-        count, length, _ = batch.x.shape
-        horizon = batch.stamps.shape[1] - length
-        out = np.empty((count, samples, horizon, batch.x.shape[-1]), dtype=np.float32)
-        tile = self.tile_series(length, horizon, samples)
+        count, length, columns = batch.x.shape
+        out = np.empty((count, samples, batch.horizon, columns), dtype=np.float32)
+        tile = self.tile_series(length, batch.horizon, samples)
         for start in range(0, count, tile):
-            at = np.arange(start, min(start + tile, count))
-            padded = np.resize(at, tile) if self.fixed_tiles else at
-            u = uniforms(seed, [batch.keys[i] for i in padded], horizon, samples)
+            series = np.arange(start, min(start + tile, count))
+            padded = np.resize(series, tile) if self.fixed_tiles else series
+            u = uniforms(seed, [batch.keys[i] for i in padded], batch.horizon, samples)
             with torch.inference_mode(), without_autocast(self.device):
-                paths = self._sampled(batch.x[padded], batch.stamps[padded], u, how)
-            out[at] = paths[: len(at)].cpu().numpy()
+                paths = self._tile(batch.x[padded], batch.stamps[padded], u, params)
+            out[series] = paths[: len(series)].cpu().numpy()
             if progress is not None:
-                progress(len(at))
+                progress(len(series))
         return out
-
-    def _sampled(self, x: np.ndarray, stamps: np.ndarray, u: np.ndarray, how: Sampling) -> Tensor:
-        """Paths `[b, S, P, 6]`, where tiles are fixed in as many of the same size as it takes."""
-        if not self.fixed_tiles:
-            return self._tile(x, stamps, u, how)
-        samples = u.shape[2]
-        u = np.pad(u, ((0, 0), (0, 0), (0, -samples % FIXED_TILE_SAMPLES), (0, 0)))
-        groups = np.split(u, u.shape[2] // FIXED_TILE_SAMPLES, axis=2)
-        return torch.cat([self._tile(x, stamps, some, how) for some in groups], 1)[:, :samples]
 
     def tile_series(self, length: int, horizon: int, samples: int) -> int:
         """How many series of these lengths go into one tile."""
@@ -172,47 +107,56 @@ class Sampler:
             bars += samples * self.max_context
         caches = 2 * (len(model.blocks) + 1) * bars * model.d * size
         scores = 3 * samples * model.cross_heads * (width + horizon) * 4
-        vocabulary = max(model.s1_operand.out, model.s2_operand.out)
+        vocabulary = max(model.s1_operand.out_features, model.s2_operand.out_features)
         time = (length + horizon) * model.d * size
         return int(caches + scores + 4 * samples * vocabulary * 4 + time)
 
-    def _tile(self, x: np.ndarray, stamps: np.ndarray, u: np.ndarray, how: Sampling) -> Tensor:
+    def _tile(
+        self, x: np.ndarray, stamps: np.ndarray, u: np.ndarray, params: SamplingParams
+    ) -> Tensor:
+        """Candles `[b, L, 6]`, stamps `[b, L + P, 5]`, uniforms `[b, P, S, 2]` → paths
+        `[b, S, P, 6]`. The histories are run once, then the samples group by group."""
         s1, s2 = self._encode(torch.from_numpy(x).to(self.device))
-        new = self._draw_tokens(s1, s2, stamps, u, how)
-        horizon, samples = u.shape[1:3]
-        start = max(0, s1.shape[1] + horizon - self.max_context)
+        (b, length), (horizon, wanted) = s1.shape, u.shape[1:3]
+        size = self._samples_at_once(b, wanted)
+        u = np.pad(u, ((0, 0), (0, 0), (0, -wanted % size), (0, 0)))
+        at = torch.from_numpy(stamps).to(self.device)
+        decoder = TileDecoder(self.model, s1, s2, at, size, self.quantum)
+        decoder.prefill()
+        start = max(0, length + horizon - self.max_context)
         prefix = s1[:, start:], s2[:, start:]
-        candles = decode_suffix(self.tokenizer, prefix, new, samples, self.quantum)
-        return candles.view(len(x), samples, horizon, -1)
+        kept = size if self.fixed_tiles else wanted
+        groups = []
+        for first in range(0, wanted, size):
+            decoder.reset()
+            s1_new, s2_new = self._draw_ids(decoder, u[:, :, first : first + size], params)
+            new = s1_new[: b * kept], s2_new[: b * kept]
+            candles = decode_suffix(self.tokenizer, prefix, new, kept, self.quantum)
+            groups.append(candles.view(b, kept, horizon, -1))
+        return torch.cat(groups, 1)[:, :wanted]
+
+    def _samples_at_once(self, b: int, wanted: int) -> int:
+        """Samples of each of `b` series that are drawn together."""
+        if self.fixed_tiles:
+            return FIXED_TILE_SAMPLES
+        # Rows of a single series are padded to whole quanta anyway: as samples they cost less.
+        return wanted + -wanted % self.quantum if b == 1 else wanted
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """All bars are encoded, also those before the context: their effect on the ids of later
         bars is part of the published behaviour."""
-        chunk = max(1, 2048 // x.shape[1])
+        chunk = max(1, PREFILL_TOKENS // x.shape[1])
         parts = [self.tokenizer.encode(part, self.quantum) for part in x.split(chunk)]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
-    def _draw_tokens(
-        self, s1: Tensor, s2: Tensor, stamps: np.ndarray, u: np.ndarray, how: Sampling
+    def _draw_ids(
+        self, decoder: TileDecoder, u: np.ndarray, params: SamplingParams
     ) -> tuple[Tensor, Tensor]:
-        """History ids `[b, L]` → sampled ids `[R, P]` each."""
-        b, horizon, wanted, _ = u.shape
-        if b == 1:  # its rows are filled up to whole quanta anyway: with samples it costs less
-            u = np.pad(u, ((0, 0), (0, 0), (0, -wanted % self.quantum), (0, 0)))
-        samples = u.shape[2]
-        at = torch.from_numpy(stamps).to(self.device)
-        # [b, P, S, 2] → [P, 2, R]
-        draws = torch.from_numpy(np.ascontiguousarray(u.transpose(1, 3, 0, 2))).to(self.device)
-        draws = draws.view(horizon, 2, b * samples)
-        tile = TileDecoder(self.model, s1, s2, at, samples, self.quantum)
-        tile.prefill()
-        for step in range(horizon):
-            id1 = draw(tile.s1_logits(), how, draws[step, 0])
-            id2 = draw(tile.s2_logits(id1), how, draws[step, 1])
-            if step < horizon - 1:
-                tile.advance(id1, id2)
-            else:
-                tile.new_s1.append(id1)
-                tile.new_s2.append(id2)
-        rows = b * wanted
-        return torch.stack(tile.new_s1, 1)[:rows], torch.stack(tile.new_s2, 1)[:rows]
+        """Uniforms `[b, P, S, 2]` → sampled ids `[R, P]` each."""
+        b, horizon, samples, _ = u.shape
+        by_step = np.ascontiguousarray(u.transpose(1, 3, 0, 2)).reshape(horizon, 2, b * samples)
+        for u1, u2 in torch.from_numpy(by_step).to(self.device):
+            s1 = draw_tokens(decoder.s1_logits(), params, u1)
+            s2 = draw_tokens(decoder.s2_logits(s1), params, u2)
+            decoder.advance(s1, s2)
+        return decoder.sampled()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kronos import Kronos, KronosTokenizer
 from kronos.inference.decoding import TileDecoder, decode_suffix
 from kronos.inference.fused import FusedKronos, FusedTokenizer
-from kronos.inference.sampler import ROW_QUANTUM
+from kronos.inference.operand import ROW_QUANTUM
 
 BITS = 4
 
