@@ -9,7 +9,6 @@ import textwrap
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
