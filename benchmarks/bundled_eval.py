@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 import kronos
 from feeds import load
-from kronos.sampling import series_key
+from kronos.inference.draws import series_key
 from sandbox.checkpoints.bundled import session_series
 from sandbox.checkpoints.card import read_card, write_card
 from sandbox.interrupts import leave

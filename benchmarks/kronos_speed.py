@@ -31,10 +31,11 @@ import numpy as np
 import torch
 
 from kronos import Kronos, KronosTokenizer
-from kronos.sampler import Batch, Sampler
-from kronos.sampling import Sampling
+from kronos.inference.batch import SeriesBatch
+from kronos.inference.sampler import Sampler
+from kronos.inference.sampling import SamplingParams
 
-GREEDY = Sampling(top_k=1)
+GREEDY = SamplingParams(top_k=1)
 DROPOUT: dict[str, Any] = {"ffn_dropout_p": 0.0, "attn_dropout_p": 0.0, "resid_dropout_p": 0.0}
 BITS: dict[str, Any] = {"s1_bits": 10, "s2_bits": 10}
 SIZES: dict[str, dict[str, Any]] = {
@@ -64,12 +65,12 @@ class Workload:
     def label(self) -> str:
         return f"B={self.b} L={self.length} P={self.horizon} S={self.samples}"
 
-    def batch(self) -> Batch:
+    def batch(self) -> SeriesBatch:
         generator = np.random.default_rng(0)
         x = generator.normal(0, 0.1, (self.b, self.length, 6)).cumsum(1).clip(-5, 5)
         top = np.array([60, 24, 7, 32, 13])
         stamps = generator.integers(0, top, (self.b, self.length + self.horizon, 5))
-        return Batch(x.astype(np.float32), stamps, list(range(self.b)))
+        return SeriesBatch(x.astype(np.float32), stamps, list(range(self.b)))
 
 
 WORKLOADS = [
@@ -86,10 +87,15 @@ class Recorder(Sampler):
 
     drawn: list[np.ndarray]
 
-    def _draw_tokens(self, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        ids = super()._draw_tokens(*args)
+    def _draw_ids(self, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = super()._draw_ids(*args)
         self.drawn.append(torch.stack(ids, -1).cpu().numpy())
         return ids
+
+
+def drawn_rows(w: Workload, sampler: Recorder) -> np.ndarray:
+    """Ids of the last run, `[R, P, 2]`, without the rows that fill a single series' tile."""
+    return np.concatenate(sampler.drawn)[: w.b * w.samples]
 
 
 def build(size: str) -> tuple[Kronos, KronosTokenizer]:
@@ -158,7 +164,7 @@ class Reference:
         self.ids = ids
         return self._decode(ids, half)
 
-    def run(self, w: Workload, batch: Batch) -> None:
+    def run(self, w: Workload, batch: SeriesBatch) -> None:
         stamps = torch.from_numpy(batch.stamps).float()
         self.infer(
             self.tokenizer, self.model, torch.from_numpy(batch.x), stamps[:, : w.length],
@@ -192,7 +198,7 @@ def measure(
         row = [w.label, name, f"{ours:.3f} s", f"{w.b * w.samples * w.horizon / ours:,.0f} bars/s"]
         row.append(f"{operations(size, w) / ours / peak:.0%} of peak ({peak / 1e9:.0f} GFLOP/s)")
         if reference is not None:
-            same = (np.concatenate(sampler.drawn) == reference.tokens(w)).mean()
+            same = (drawn_rows(w, sampler) == reference.tokens(w)).mean()
             aim = f" (aim {target:.0f}x)" if target else ""
             row.append(f"{best['reference'] / ours:.1f}x of {best['reference']:.2f} s{aim}")
             row.append(f"greedy tokens equal {same:.2%}")
@@ -202,7 +208,7 @@ def measure(
 def bf16_effect(samplers: dict[str, Recorder]) -> None:
     """What bfloat16 does to the mean and the width of sampled closes."""
     w = Workload(8, 120, 10, 100, None, None)
-    closes = {n: s.sample(w.batch(), Sampling(), 100)[..., 3] for n, s in samplers.items()}
+    closes = {n: s.sample(w.batch(), SamplingParams(), 100)[..., 3] for n, s in samplers.items()}
     spread = closes["float32"].std(axis=1)
     shift = np.abs(closes["bfloat16"].mean(1) - closes["float32"].mean(1)) / spread
     noise = np.sqrt(2 / w.samples)
@@ -223,8 +229,8 @@ def thread_flips(sampler: Recorder) -> None:
     for count in (1, threads):
         torch.set_num_threads(count)
         sampler.drawn = []
-        sampler.sample(w.batch(), Sampling(), w.samples)
-        runs.append(np.concatenate(sampler.drawn).reshape(w.b * w.samples, -1))
+        sampler.sample(w.batch(), SamplingParams(), w.samples)
+        runs.append(drawn_rows(w, sampler).reshape(w.b * w.samples, -1))
     differ = runs[0] != runs[1]
     flips = differ.any(1).sum()
     drawn = np.where(differ.any(1), differ.argmax(1) + 1, differ.shape[1]).sum()

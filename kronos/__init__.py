@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kronos.draws import series_key
 from kronos.errors import (
     CheckpointError,
     ConfigError,
@@ -17,10 +16,11 @@ from kronos.errors import (
 )
 from kronos.forecast import COLUMNS, Forecast
 from kronos.hub import Checkpoint, find, load
+from kronos.inference.draws import series_key
 from kronos.prepare import time_stamps
 
 if TYPE_CHECKING:
-    from kronos.compat import (
+    from kronos.inference.compat import (
         auto_regressive_inference,
         calc_time_stamps,
         sample_from_logits,
@@ -34,10 +34,10 @@ _NEEDS_TORCH = {  # name -> module; a run whose forecasts are all stored imports
     "Kronos": "kronos.model",
     "KronosPredictor": "kronos.predictor",
     "KronosTokenizer": "kronos.tokenizer",
-    "auto_regressive_inference": "kronos.compat",
-    "calc_time_stamps": "kronos.compat",
-    "sample_from_logits": "kronos.compat",
-    "top_k_top_p_filtering": "kronos.compat",
+    "auto_regressive_inference": "kronos.inference.compat",
+    "calc_time_stamps": "kronos.inference.compat",
+    "sample_from_logits": "kronos.inference.compat",
+    "top_k_top_p_filtering": "kronos.inference.compat",
 }
 
 __all__ = [

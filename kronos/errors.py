@@ -7,10 +7,17 @@ KronosError
 └── CheckpointError (OSError)     weights that cannot be found, or that are not what was asked for
     └── UnknownModelError         a name that no checkpoint has
 
-and its one warning: UncachedWarning (UserWarning), a model that the fast sampler cannot serve.
+and its one warning class: UncachedWarning (UserWarning), a model that the fast sampler cannot
+serve. Warnings name the line outside this package that called it.
 """
 
 from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
 
 
 class KronosError(Exception):
@@ -39,3 +46,11 @@ class UnknownModelError(CheckpointError):
 
 class UncachedWarning(UserWarning):
     """A model or tokenizer is not the plain one, so its forecasts are made without caches."""
+
+
+def warn_caller(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the innermost caller outside this package."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and PACKAGE in Path(frame.f_code.co_filename).parents:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)

@@ -7,9 +7,8 @@ frames; `paths` returns every sample, `sample_paths` does so for arrays.
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,24 +17,29 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from kronos.compat import sampled, unseeded_batch
-from kronos.current import AnySampler, CurrentSampler
-from kronos.errors import InputError
+from kronos.errors import InputError, warn_caller
 from kronos.forecast import CLOSE, COLUMNS, Forecast
+from kronos.inference.batch import SeriesBatch, unseeded_batch
+from kronos.inference.current import AnySampler, CurrentSampler, sample_with_bar
+from kronos.inference.draws import series_key
+from kronos.inference.plain import own_random
+from kronos.inference.sampler import TILE_BYTES
+from kronos.inference.sampling import SamplingParams, unseeded_keys
 from kronos.model import Kronos
-from kronos.plain import own_random
 from kronos.prepare import (
+    CLIP,
     LARGEST,
     PARTS_OF_TIME,
-    Prepared,
+    Normalised,
+    PreparedSeries,
     Times,
+    normalise,
     prepare_all,
-    standardise,
     whole_number,
 )
-from kronos.sampler import TILE_BYTES, Batch
-from kronos.sampling import Sampling, series_key, unseeded_keys
 from kronos.tokenizer import KronosTokenizer
+
+Groups = Iterator[tuple[list[int], np.ndarray]]  # places of some series, one array for each
 
 
 def default_device() -> str:
@@ -68,7 +72,7 @@ class KronosPredictor:
         tokenizer: KronosTokenizer,
         device: str | torch.device | None = None,
         max_context: int = 512,
-        clip: float = 5,
+        clip: float = CLIP,
         *,
         dtype: str = "float32",
         max_bytes: int = TILE_BYTES,
@@ -101,10 +105,10 @@ class KronosPredictor:
 
         df: L bars with open, high, low, close and optionally volume, amount. x_timestamp: their L
         times; y_timestamp: the `pred_len` times to forecast. T, top_k, top_p: see
-        `kronos.sampling.Sampling`; the published default `top_p=0.9` cuts tails, so use `paths`
-        where spread matters. Without `seed` each call draws anew from torch's generator, which
-        `torch.manual_seed` repeats; with one the same call gives the same answer. Raises InputError
-        where something cannot be used.
+        `kronos.inference.sampling.SamplingParams`; the published default `top_p=0.9` cuts tails,
+        so use `paths` where spread matters. Without `seed` each call draws anew from torch's
+        generator, which `torch.manual_seed` repeats; with one the same call gives the same answer.
+        Raises InputError where something cannot be used.
         """
         frames = self.predict_batch(
             [df], [x_timestamp], [y_timestamp], pred_len, T, top_k, top_p, sample_count, verbose,
@@ -131,15 +135,16 @@ class KronosPredictor:
         pred_len = self._pred_len(pred_len)
         columns = self._columns()
         series = prepare_all(df_list, x_timestamp_list, y_timestamp_list, pred_len, columns)
-        how = self._sampling(T, top_k, top_p)
+        params = self._params(T, top_k, top_p)
         if getattr(self.generate, "__func__", None) is not _GENERATE:
-            means = self._generated(series, (T, top_k, top_p, sample_count, verbose), seed)
+            groups = self._generated(series, (T, top_k, top_p, sample_count, verbose), seed)
         else:
             if seed is None:
                 keys, seed = unseeded_keys(len(series)), 0
             else:
                 keys = [series_key(_content(s), s.asof) for s in series]
-            means = self._run(series, keys, how, sample_count, seed, verbose, average=True)
+            groups = self._means(series, keys, params, sample_count, seed, verbose)
+        means = _in_order(groups, len(series))
         return [
             pd.DataFrame(mean, columns=columns, index=times)
             for mean, times in zip(means, y_timestamp_list, strict=True)
@@ -163,9 +168,9 @@ class KronosPredictor:
         Draws from torch's generator. `predict` and `predict_batch` go through a subclass's own.
         """
         x = np.clip(np.asarray(x, dtype=np.float32), -self._clip(), self._clip())
-        how, pred_len = Sampling(T, top_k, top_p), self._pred_len(pred_len)
+        params, pred_len = SamplingParams(T, top_k, top_p), self._pred_len(pred_len)
         batch = unseeded_batch(x, np.asarray(x_stamp), np.asarray(y_stamp), pred_len)
-        return sampled(self._sampler(), batch, how, sample_count, verbose).mean(1)
+        return sample_with_bar(self._sampler(), batch, params, sample_count, verbose).mean(1)
 
     def paths(
         self,
@@ -201,11 +206,12 @@ class KronosPredictor:
         keys = [
             series_key(name or _content(s), s.asof) for name, s in zip(names, series, strict=True)
         ]
-        how = self._sampling(T, top_k, top_p)
-        drawn = self._run(series, keys, how, sample_count, seed, verbose)
+        params = self._params(T, top_k, top_p)
+        sampled = self._sampled(series, keys, params, sample_count, seed, verbose)
+        groups = ((at, windows.restore(paths, paths)) for at, windows, paths in sampled)
         return [
-            Forecast(name, s.asof, float(s.values[-1, CLOSE]), s.index, path)
-            for name, s, path in zip(names, series, drawn, strict=True)
+            Forecast(name, s.asof, float(s.values[-1, CLOSE]), s.index, paths)
+            for name, s, paths in zip(names, series, _in_order(groups, len(series)), strict=True)
         ]
 
     def sample_paths(
@@ -220,13 +226,13 @@ class KronosPredictor:
         top_p: float = 1.0,
         sample_count: int = 1,
         seed: int = 0,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> np.ndarray:
         """Raw paths `[B, S, P, 6]` fp32 in price units, for series of one length.
 
-        x: candles `[B, L, 6]`, finite; x_stamp `[B, L, 5]`, y_stamp `[B, P, 5]`: see
-        `kronos.prepare.time_stamps`; keys: one integer a series, from
-        `series_key(symbol, asof)`; progress: called with the number of series just done.
+        x: candles `[B, L, 6]`, finite; x_stamp `[B, L, 5]`, y_stamp `[B, P, 5]`: from
+        `kronos.prepare.bar_stamps`; keys: one integer a series, from `series_key(symbol, asof)`;
+        progress: called with the number of series just done.
         """
         if x.ndim != 3 or x.shape[1] < 1 or x.shape[2] != len(COLUMNS):
             raise InputError(f"x must be [B, L, {len(COLUMNS)}], got {list(x.shape)}")
@@ -244,61 +250,68 @@ class KronosPredictor:
         if x.size and np.abs(x).max() > LARGEST:
             raise InputError(f"x has {np.abs(x).max():g}; values may be up to {LARGEST:g}")
         count = whole_number(sample_count, "sample_count", 1)
-        how = self._sampling(T, top_k, top_p)
+        params = self._params(T, top_k, top_p)
         if b == 0:
             return np.empty((0, count, y_stamp.shape[1], len(COLUMNS)), dtype=np.float32)
-        normal, mean, scale = standardise(x, length, self._clip())
+        windows = normalise(x, length, self._clip())
         stamps = np.concatenate((x_stamp, y_stamp), axis=1).astype(np.int64)
-        out = self._sampler().sample(Batch(normal, stamps, keys), how, count, seed, progress)
-        out *= scale[:, None, None]
-        out += mean[:, None, None]
-        return out
+        batch = SeriesBatch(windows.values, stamps, keys)
+        paths = self._sampler().sample(batch, params, count, seed, progress)
+        return windows.restore(paths, out=paths)
 
-    def _run(
+    def _sampled(
         self,
-        series: list[Prepared],
+        series: list[PreparedSeries],
         keys: list[int],
-        how: Sampling,
+        params: SamplingParams,
         sample_count: int,
         seed: int,
         verbose: bool,
-        average: bool = False,
-    ) -> list[np.ndarray]:
-        """Sample series of any lengths, longest first: `[S, P, 6]` each, or `[P, 6]` averaged."""
+    ) -> Iterator[tuple[list[int], Normalised, np.ndarray]]:
+        """Sample series of any lengths, those of one length together, longest first: their places,
+        their windows and their normalised paths `[b, S, P, 6]`."""
         sample_count = whole_number(sample_count, "sample_count", 1)
         self._warn_if_cut(max((len(s.values) for s in series), default=0))
         sampler = self._sampler()
-        out: list[np.ndarray] = [np.empty(0)] * len(series)
         with tqdm(total=len(series), unit="series", disable=not verbose) as bar:
+            for at, windows in self._windows(series):
+                stamps = np.stack([series[i].stamps for i in at])
+                batch = SeriesBatch(windows.values, stamps, [keys[i] for i in at])
+                yield at, windows, sampler.sample(batch, params, sample_count, seed, bar.update)
 
-            def advance(count: int) -> None:
-                bar.update(count)
-
-            for at in _by_length(series):
-                values = np.stack([series[i].values for i in at])
-                normal, mean, scale = standardise(values, values.shape[1], self._clip())
-                stamps = [np.concatenate((series[i].x_stamp, series[i].y_stamp)) for i in at]
-                batch = Batch(normal, np.stack(stamps), [keys[i] for i in at])
-                drawn = sampler.sample(batch, how, sample_count, seed, advance)
-                for i, path, m, s in zip(at, drawn, mean, scale, strict=True):
-                    out[i] = (path.mean(0) if average else path) * s + m
-        return out
+    def _means(
+        self,
+        series: list[PreparedSeries],
+        keys: list[int],
+        params: SamplingParams,
+        sample_count: int,
+        seed: int,
+        verbose: bool,
+    ) -> Groups:
+        """The mean path of each series in price units, `[P, 6]`."""
+        for at, windows, drawn in self._sampled(series, keys, params, sample_count, seed, verbose):
+            yield at, windows.restore(np.stack([paths.mean(0) for paths in drawn]))
 
     def _generated(
-        self, series: list[Prepared], settings: tuple[Any, ...], seed: int | None
-    ) -> list[np.ndarray]:
-        """Means `[P, 6]` of series by a `generate` that is not ours, in batches of one length."""
-        out: list[np.ndarray] = [np.empty(0)] * len(series)
+        self, series: list[PreparedSeries], settings: tuple[Any, ...], seed: int | None
+    ) -> Groups:
+        """The mean path of each series by a `generate` that is not ours, in price units."""
         with nullcontext() if seed is None else own_random(self.device, seed % 2**63):
-            for at in _by_length(series):
-                values = np.stack([series[i].values for i in at])
-                normal, mean, scale = standardise(values, values.shape[1], self._clip())
+            for at, windows in self._windows(series):
                 x_stamp = np.stack([series[i].x_stamp for i in at]).astype(np.float32)
                 y_stamp = np.stack([series[i].y_stamp for i in at]).astype(np.float32)
-                drawn = self.generate(normal, x_stamp, y_stamp, y_stamp.shape[1], *settings)
-                for i, path, m, s in zip(at, drawn, mean, scale, strict=True):
-                    out[i] = path * s + m
-        return out
+                horizon = y_stamp.shape[1]
+                means = self.generate(windows.values, x_stamp, y_stamp, horizon, *settings)
+                yield at, windows.restore(np.asarray(means))
+
+    def _windows(self, series: list[PreparedSeries]) -> Iterator[tuple[list[int], Normalised]]:
+        """Places and windows of the series of each length, longest first."""
+        places: dict[int, list[int]] = defaultdict(list)
+        for i, s in enumerate(series):
+            places[len(s.values)].append(i)
+        for length in sorted(places, reverse=True):
+            values = np.stack([series[i].values for i in places[length]])
+            yield places[length], normalise(values, length, self._clip())
 
     def _columns(self) -> list[str]:
         return [*self.price_cols, self.vol_col, self.amt_vol]
@@ -316,22 +329,20 @@ class KronosPredictor:
             )
         return pred_len
 
-    def _sampling(self, T: float, top_k: int, top_p: float) -> Sampling:  # noqa: N803
-        how = Sampling(T, top_k, top_p)
+    def _params(self, T: float, top_k: int, top_p: float) -> SamplingParams:  # noqa: N803
+        params = SamplingParams(T, top_k, top_p)
         if top_k > 0 and top_p < 1:
-            warnings.warn(
+            warn_caller(
                 f"top_k={top_k} is used and top_p={top_p} ignored, as in the published code; "
-                "pass top_p=1 or top_k=0 to say which is meant",
-                stacklevel=4,
+                "pass top_p=1 or top_k=0 to say which is meant"
             )
-        return how
+        return params
 
     def _warn_if_cut(self, length: int) -> None:
         if length > self.max_context:
-            warnings.warn(
+            warn_caller(
                 f"the model sees the last {self.max_context} of {length} bars (max_context); all "
-                "of them set the normalisation",
-                stacklevel=4,
+                "of them set the normalisation"
             )
 
     def _sampler(self) -> AnySampler:
@@ -344,15 +355,16 @@ class KronosPredictor:
 _GENERATE = KronosPredictor.generate  # to notice a subclass's, an instance's or a replaced one
 
 
-def _by_length(series: list[Prepared]) -> list[list[int]]:
-    """Places of the series of each length, longest first."""
-    places: dict[int, list[int]] = defaultdict(list)
-    for i, s in enumerate(series):
-        places[len(s.values)].append(i)
-    return [places[length] for length in sorted(places, reverse=True)]
+def _in_order(groups: Iterable[tuple[list[int], np.ndarray]], count: int) -> list[np.ndarray]:
+    """One array for each of `count` series, given in groups with their places."""
+    arrays: list[np.ndarray] = [np.empty(0)] * count
+    for at, group in groups:
+        for i, array in zip(at, group, strict=True):
+            arrays[i] = array
+    return arrays
 
 
-def _content(series: Prepared) -> str:
+def _content(series: PreparedSeries) -> str:
     return hashlib.sha256(series.values.tobytes()).hexdigest()
 
 

@@ -1,13 +1,17 @@
-"""Independent pieces of work over the cores of this machine, in the order they were given.
+"""Independent pieces of work over the cores of this machine.
 
 Workers are forked, so that what they work on is shared and never pickled; where a process cannot
 be forked safely, the pieces are done here one after the other. What comes out is the same. A worker
 has one piece at a time, so that of one that is killed it is known what it was at. None outlives the
 process that forked it.
+
+A worker may use torch with one thread. More would hang: the threads that its parent computed with
+are not there after a fork.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import multiprocessing
@@ -17,7 +21,9 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -46,23 +52,67 @@ def over_cores(
     name: Callable[[Piece], str] = str,
     most: int | None = None,
 ) -> list[Done]:
-    """`work` of every piece. It tells of its own steps, and every piece has as many.
+    """`work` of every piece, in the order given: see `results_over_cores`."""
+    results = dict(results_over_cores(work, pieces, progress, name, most=most))
+    return [results[nth] for nth in range(len(pieces))]
 
-    An error of a worker is raised here, and what the others have not done is left undone. `name`
-    is what a piece is called where its worker dies. With `most`, there are that many workers at
-    most, and a single one is forked, too.
+
+def results_over_cores(
+    work: Work[Piece, Done],
+    pieces: Sequence[Piece],
+    progress: Progress,
+    name: Callable[[Piece], str] = str,
+    *,
+    most: int | None = None,
+    attempts: int = 1,
+) -> Iterator[tuple[int, Done]]:
+    """`work` of every piece with the piece's place, as soon as it is done.
+
+    Work says how many of its steps are done and how many it has; `progress` hears the steps done in
+    all pieces, and of how many if every piece has as many. An error of a worker is raised here, and
+    what the others have not done is left undone. A piece whose worker dies is given to another one
+    until it has had `attempts`; then WorkerError says how the last of them died. `name` is what a
+    piece is called there. With `most`, there are that many workers at most, and a single one is
+    forked, too. The workers end when the iterator does, or is closed.
     """
+    results = _results(work, pieces, progress, name, most, attempts)
+    _open.add(results)
+    return results
+
+
+def _results(
+    work: Work[Piece, Done],
+    pieces: Sequence[Piece],
+    progress: Progress,
+    name: Callable[[Piece], str],
+    most: int | None,
+    attempts: int,
+) -> Generator[tuple[int, Done]]:
     workers = min(len(pieces), cores() if most is None else most)
-    here = workers < (2 if most is None else 1)
-    if here or not sys.platform.startswith("linux"):
-        return [
-            work(piece, partial(_after, progress, nth, len(pieces)))
-            for nth, piece in enumerate(pieces)
-        ]
-    steps = multiprocessing.get_context("fork").RawArray("q", workers + 1)
+    if workers < (2 if most is None else 1) or not can_fork():
+        for nth, piece in enumerate(pieces):
+            yield nth, work(piece, partial(_after, progress, nth, len(pieces)))
+        return
+    steps = multiprocessing.get_context("fork").RawArray("q", len(pieces) + 1)
     job = _Job(work=work, pieces=pieces, steps=steps)
     with _crew(job, workers) as crew:
-        return _handed_out(job, crew, progress, name)
+        yield from _HandOut(job, crew, name, attempts).results(progress)
+
+
+_open: weakref.WeakSet[Generator[Any]] = weakref.WeakSet()  # iterators, those that ended as well
+
+
+@atexit.register
+def _close_open() -> None:
+    """Before modules are taken down, and before multiprocessing waits for workers to end."""
+    for results in list(_open):
+        with suppress(ValueError):  # at work in another thread
+            results.close()
+
+
+def can_fork() -> bool:
+    """Whether a process with threads can be forked safely on this system."""
+    return sys.platform.startswith("linux")
 
 
 def cores() -> int:
@@ -107,18 +157,24 @@ class _Job(Generic[Piece, Done]):
 
     work: Work[Piece, Done]
     pieces: Sequence[Piece]
-    steps: Any  # done by each worker, then those of one piece; a number has one writer: no locks
+    steps: Any  # done of each piece, then those that one has; a number has one writer: no locks
+
+    def report(self, progress: Progress) -> None:
+        """Steps done, and of how many if every piece has as many."""
+        *done, each = self.steps
+        if each:
+            progress(sum(done), len(self.pieces) * each)
 
 
 class _Worker(Generic[Piece, Done]):
     """A forked process, and the piece that it has."""
 
-    def __init__(self, job: _Job[Piece, Done], place: int) -> None:
+    def __init__(self, job: _Job[Piece, Done]) -> None:
         self.connection, theirs = multiprocessing.Pipe()
-        self.piece = -1
+        self.piece = -1  # its place; none is negative
         fork = multiprocessing.get_context("fork")
         self._process: BaseProcess = fork.Process(
-            target=_serve, args=(job, place, theirs, os.getpid()), daemon=False
+            target=_serve, args=(job, theirs, os.getpid()), daemon=False
         )
         with warnings.catch_warnings():  # from 3.12 on, of threads: workers use none of theirs
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -130,16 +186,33 @@ class _Worker(Generic[Piece, Done]):
         with suppress(OSError):  # it has died, which `is_alive` finds
             self.connection.send(piece)
 
+    @property
+    def is_busy(self) -> bool:
+        return self.piece >= 0
+
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def exit_code(self) -> int | None:
-        self._process.join(SECS_TO_END)
-        return self._process.exitcode
+    def result(self, name: str) -> Done:
+        """What it has sent, which makes it free; its error is raised with the piece's `name`."""
+        try:
+            if not self.connection.poll():
+                raise EOFError
+            error, sent = self.connection.recv()
+        except (EOFError, OSError):
+            self._process.join(SECS_TO_END)
+            raise _WorkerDiedError(how_it_ended(self._process.exitcode)) from None
+        self.piece = -1
+        if error is not None:
+            if isinstance(error, str):
+                error = WorkerError(f"{name}: {error}")
+            raise error from _InWorker(sent)
+        result: Done = sent
+        return result
 
     def end(self) -> None:
         """At once where it is at work, else as soon as it has printed what it had to."""
-        if self.piece < 0:
+        if not self.is_busy:
             with suppress(OSError):
                 self.connection.send(None)
             self._process.join(SECS_TO_END)
@@ -162,60 +235,74 @@ def _crew(job: _Job[Piece, Done], workers: int) -> Iterator[list[_Worker[Piece, 
 
     with interrupts.tidied(kill):
         try:
-            for place in range(workers):
-                crew.append(_Worker(job, place))
+            for _ in range(workers):
+                crew.append(_Worker(job))
             yield crew
         finally:
             for worker in crew:
                 worker.end()
 
 
-def _handed_out(
-    job: _Job[Piece, Done],
-    crew: Sequence[_Worker[Piece, Done]],
-    progress: Progress,
-    name: Callable[[Piece], str],
-) -> list[Done]:
-    """The results, once every piece has been given to a worker that was free."""
-    results: dict[int, Done] = {}
-    left = iter(range(len(job.pieces)))
-    busy = {worker.connection: worker for worker in crew}
-    for worker in crew:
-        worker.give(next(left))
-    while busy:
-        ready = wait(list(busy), SECS_BETWEEN_LOOKS)
-        dead = [at for at, worker in busy.items() if at not in ready and not worker.is_alive()]
-        for connection in [at for at in busy if at in ready or at in dead]:
-            worker = busy[connection]
-            results[worker.piece] = _result(worker, name(job.pieces[worker.piece]))
-            worker.piece = -1
-            piece = next(left, None)
-            if piece is None:
-                del busy[connection]
-            else:
-                worker.give(piece)
-        *done, each = job.steps
-        if each:
-            progress(sum(done), len(job.pieces) * each)
-    return [results[nth] for nth in range(len(job.pieces))]
+class _HandOut(Generic[Piece, Done]):
+    """Gives the pieces to workers that are free, and takes the results."""
+
+    def __init__(
+        self,
+        job: _Job[Piece, Done],
+        crew: list[_Worker[Piece, Done]],
+        name: Callable[[Piece], str],
+        attempts: int,
+    ) -> None:
+        self._job, self._crew, self._name = job, crew, name
+        self._left = deque(range(len(job.pieces)))
+        self._attempts_left = [attempts] * len(job.pieces)
+
+    def results(self, progress: Progress) -> Iterator[tuple[int, Done]]:
+        """Each piece's place and result, as it is done."""
+        self._give()
+        while any(worker.is_busy for worker in self._crew):
+            for worker in self._ended():
+                done = self._taken(worker)
+                self._give()
+                self._job.report(progress)
+                if done is not None:
+                    yield done
+            self._job.report(progress)
+
+    def _give(self) -> None:
+        for worker in self._crew:
+            if not worker.is_busy and self._left:
+                worker.give(self._left.popleft())
+
+    def _ended(self) -> list[_Worker[Piece, Done]]:
+        """The workers that have sent something or died, once there is one or some time is over."""
+        busy = [worker for worker in self._crew if worker.is_busy]
+        ready = wait([worker.connection for worker in busy], SECS_BETWEEN_LOOKS)
+        return [worker for worker in busy if worker.connection in ready or not worker.is_alive()]
+
+    def _taken(self, worker: _Worker[Piece, Done]) -> tuple[int, Done] | None:
+        """What a worker has done; None where it died and its piece is to be done again."""
+        nth = worker.piece
+        name = self._name(self._job.pieces[nth])
+        self._attempts_left[nth] -= 1
+        try:
+            result = worker.result(name)
+        except _WorkerDiedError as died:
+            if not self._attempts_left[nth]:
+                raise WorkerError(f"{name}: the process that worked on it {died}") from None
+            self._replace(worker)
+            self._left.appendleft(nth)
+            return None
+        return nth, result
+
+    def _replace(self, dead: _Worker[Piece, Done]) -> None:
+        dead.kill()
+        dead.connection.close()
+        self._crew[self._crew.index(dead)] = _Worker(self._job)
 
 
-def _result(worker: _Worker[Piece, Done], piece: str) -> Done:
-    """What a worker has sent; raises its error, or says how it died."""
-    try:
-        if not worker.connection.poll():
-            raise EOFError
-        error, told = worker.connection.recv()
-    except (EOFError, OSError):
-        raise WorkerError(
-            f"{piece}: the process that worked on it {how_it_ended(worker.exit_code())}"
-        ) from None
-    if error is not None:
-        if isinstance(error, str):
-            error = WorkerError(f"{piece}: {error}")
-        raise error from _InWorker(told)
-    result: Done = told
-    return result
+class _WorkerDiedError(Exception):
+    """How it ended, in words."""
 
 
 class _InWorker(Exception):  # noqa: N818 - not an error of its own: the traceback of one
@@ -225,24 +312,25 @@ class _InWorker(Exception):  # noqa: N818 - not an error of its own: the traceba
         return f"\n{self.args[0]}"
 
 
-def _serve(job: _Job[Any, Any], place: int, connection: Connection, parent: int) -> None:
+def _serve(job: _Job[Any, Any], connection: Connection, parent: int) -> None:
     """A worker's life: pieces in, results or errors out, until it is sent None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     for number in set(interrupts.SIGNALS) - {signal.SIGINT}:
         signal.signal(number, signal.SIG_DFL)
     end_with(parent)
     gc.freeze()  # searching what is shared for garbage would copy it
-
-    def tell(_: int, steps: int) -> None:
-        job.steps[-1] = steps
-        job.steps[place] += 1
-
     while (nth := connection.recv()) is not None:
+        job.steps[nth] = 0  # where a worker died at it, some are counted
         try:
-            sent = pickle.dumps((None, job.work(job.pieces[nth], tell)))
+            sent = pickle.dumps((None, job.work(job.pieces[nth], partial(_count, job, nth))))
         except BaseException as error:
             sent = pickle.dumps((_portable(error), traceback.format_exc()))
         connection.send_bytes(sent)
+
+
+def _count(job: _Job[Any, Any], nth: int, done: int, steps: int) -> None:
+    job.steps[-1] = steps
+    job.steps[nth] = done
 
 
 def _portable(error: BaseException) -> Exception | str:

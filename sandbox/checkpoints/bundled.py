@@ -32,26 +32,31 @@ from torch import nn
 
 from feeds import load
 from kronos.model import Kronos
-from kronos.objectives import PredictorObjective, TokenizerObjective, token_counts, unigram_nats
 from kronos.tokenizer import KronosTokenizer
-from kronos.training import (
+from kronos.training.dataset import CandleSeries as Series
+from kronos.training.dataset import (
+    EpochLoader,
+    EpochOrder,
+    WindowShape,
+    train_windows,
+    validation_loader,
+    validation_windows,
+)
+from kronos.training.dataset import WindowDataset as Windows
+from kronos.training.fit import (
     EpochReport,
-    Fit,
-    Progress,
     TrainConfig,
     fit,
     seeded,
     tokenizer_config,
 )
-from kronos.windows import (
-    EpochLoader,
-    EpochOrder,
-    Series,
-    Windows,
-    WindowShape,
-    train_windows,
-    validation_loader,
-    validation_windows,
+from kronos.training.fit import TrainingProgress as Progress
+from kronos.training.fit import TrainingRun as Fit
+from kronos.training.objectives import (
+    PredictorObjective,
+    TokenizerObjective,
+    token_counts,
+    unigram_nats,
 )
 from sandbox.checkpoints.card import write_card
 from sandbox.cli import guarded

@@ -1,17 +1,31 @@
-"""Where forecasts are computed: what a model is asked, piece by piece, and what comes back."""
+"""Where forecasts are computed: what a model is asked, piece by piece, and what comes back.
+
+On a CPU they are computed in as many processes as torch would have used threads, with one thread
+each. Threads of one process wait for one another after every product of matrices, and they wait by
+spinning: where other work takes a core for a moment all of them lose it. Processes wait for nobody.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from sandbox.config import Sampling
+from sandbox.cores import can_fork, cores, results_over_cores
 from sandbox.forecast.windows import Array, Windows
+from sandbox.memory import available_bytes
+from sandbox.progress import Progress
 
-WINDOWS_PER_PIECE = 1024  # what a killed run loses at most; forecasts do not depend on it
+WINDOWS_PER_PIECE = 1024  # what is kept at a time; forecasts do not depend on it
 PIECE_BYTES = 256 << 20  # of paths; long horizons and many samples make pieces of fewer windows
+WINDOWS_PER_BATCH = 64  # given to a process at a time
+LEAST_PER_BATCH = 16
+BATCHES_PER_PROCESS = 4
+PROCESS_BYTES = 400 << 20
+ATTEMPTS = 2  # at a batch whose process is killed
 
 Tell = Callable[[int], None]  # forecasts just done
 
@@ -49,18 +63,86 @@ class Backend(Protocol):
 
 
 class LocalBackend:
-    """This machine, one piece after the other."""
+    """This machine: one piece after the other, each in batches over several processes.
 
-    def __init__(self, predictor: Predictor) -> None:
+    processes: at most that many are forked, each computing with one thread of torch; with 1, and
+    where there is too little to do or too little memory for more, this process computes. A batch
+    whose process is killed is computed again. Forecasts do not depend on any of it.
+    """
+
+    def __init__(self, predictor: Predictor, processes: int = 1) -> None:
         self._predictor = predictor
+        self._processes = processes
 
     def sample(
         self, windows: Windows, sampling: Sampling, tell: Tell | None
     ) -> Iterator[tuple[Array, Array]]:
         size = max(1, min(WINDOWS_PER_PIECE, PIECE_BYTES // sampling.path_bytes))
-        for at in range(0, len(windows), size):
-            rows = np.arange(at, min(at + size, len(windows)))
+        pieces = _cut(np.arange(len(windows)), size)
+        processes = self._worth(windows, sampling)
+        if processes > 1:
+            yield from self._over_processes(windows, sampling, pieces, processes, tell)
+            return
+        for rows in pieces:
             yield rows, sample_windows(self._predictor, windows.pick(rows), sampling, tell)
+
+    def _worth(self, windows: Windows, sampling: Sampling) -> int:
+        """How many processes to compute in."""
+        most = min(self._processes, len(windows) // LEAST_PER_BATCH)
+        if most < 2 or not can_fork():
+            return 1
+        free = available_bytes()
+        if free is None:
+            return most
+        spare = free - len(windows) * sampling.path_bytes
+        return max(1, min(most, spare // PROCESS_BYTES))
+
+    def _over_processes(
+        self,
+        windows: Windows,
+        sampling: Sampling,
+        pieces: Sequence[Array],
+        processes: int,
+        tell: Tell | None,
+    ) -> Iterator[tuple[Array, Array]]:
+        """Each piece once all its batches are done."""
+        even = -(-len(windows) // (processes * BATCHES_PER_PROCESS))
+        size = min(WINDOWS_PER_BATCH, max(LEAST_PER_BATCH, even))
+        batches = [(nth, rows) for nth, piece in enumerate(pieces) for rows in _cut(piece, size)]
+        paths: dict[int, Array] = {}
+        left = [len(piece) for piece in pieces]
+        done = results_over_cores(
+            partial(self._batch, windows, sampling),
+            [rows for _, rows in batches],
+            _increments(tell),
+            partial(_name, windows),
+            most=processes,
+            attempts=ATTEMPTS,
+        )
+        for place, drawn in done:
+            nth, rows = batches[place]
+            piece = pieces[nth]
+            into = paths.setdefault(nth, np.empty((len(piece), *drawn.shape[1:]), drawn.dtype))
+            into[rows - piece[0]] = drawn
+            left[nth] -= len(rows)
+            if not left[nth]:
+                yield piece, paths.pop(nth)
+
+    def _batch(
+        self, windows: Windows, sampling: Sampling, rows: Array, progress: Progress
+    ) -> Array:
+        """In a process of its own: paths `[n, S, P, 6]` of some windows."""
+        import torch
+
+        torch.set_num_threads(1)
+        done = 0
+
+        def count(just_done: int) -> None:
+            nonlocal done
+            done += just_done
+            progress(done, len(rows))
+
+        return sample_windows(self._predictor, windows.pick(rows), sampling, count)
 
 
 def sample_windows(
@@ -78,3 +160,40 @@ def sample_windows(
         seed=sampling.seed,
         progress=tell,
     )
+
+
+def processes_for(predictor: Predictor) -> int:
+    """How many processes a predictor is worth: with a GPU one, else as many as it has threads."""
+    device = getattr(predictor, "device", None)
+    if device is None or device.type != "cpu":
+        return 1
+    import torch
+
+    return min(cores(), torch.get_num_threads())
+
+
+def _cut(rows: Array, size: int) -> list[Array]:
+    return [rows[at : at + size] for at in range(0, len(rows), size)]
+
+
+def _name(windows: Windows, rows: Array) -> str:
+    """What a batch of windows is called where it cannot be computed."""
+    first, last = rows[0], rows[-1]
+    days = np.datetime_as_string(windows.asof_ns[[first, last]].astype("M8[ns]"), "D")
+    return (
+        f"forecasts {first + 1:,} to {last + 1:,} of {len(windows):,} ({windows.symbols[first]} at "
+        f"{days[0]} to {windows.symbols[last]} at {days[1]})"
+    )
+
+
+def _increments(tell: Tell | None) -> Progress:
+    """Tells how many more are done; what is done again is not told again."""
+    told = 0
+
+    def progress(done: int, _: int) -> None:
+        nonlocal told
+        if tell and done > told:
+            tell(done - told)
+            told = done
+
+    return progress

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from feeds import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME
-from kronos.draws import uniforms
+from kronos.inference.draws import uniforms
 from sandbox.config import Sampling
 from sandbox.errors import ConfigError
 from sandbox.forecast.book import ForecastBook

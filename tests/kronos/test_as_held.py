@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from kronos import InputError, KronosPredictor
-from kronos.checksum import BLOCK, device_sums, weights_checksum, word_sums
 from kronos.hub import read_checkpoint
+from kronos.inference.checksum import BLOCK, device_sums, weights_checksum, word_sums
+from kronos.inference.sampler import Sampler
 from kronos.model import Kronos
-from kronos.sampler import Sampler
 from tests.kronos.conftest import GOLDEN, Golden, load_golden
 
 HORIZON = 4

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronos import Kronos, KronosTokenizer
-from kronos.decoding import TileDecoder, decode_suffix
-from kronos.fused import FusedKronos, FusedTokenizer
-from kronos.sampler import ROW_QUANTUM
+from kronos.inference.decoding import TileDecoder, decode_suffix
+from kronos.inference.fused import FusedKronos, FusedTokenizer
+from kronos.inference.operand import ROW_QUANTUM
 
 BITS = 4
 

@@ -18,7 +18,7 @@ from kronos import (
     sample_from_logits,
     top_k_top_p_filtering,
 )
-from kronos.sampling import Sampling, token_probs
+from kronos.inference.sampling import SamplingParams, token_probs
 from tests.kronos.conftest import Golden
 from tests.kronos.test_reference_parity import agree, windows
 
@@ -185,7 +185,7 @@ def test_filtering(options: dict[str, Any], kept: list[list[int]]) -> None:
 def test_filtering_keeps_what_our_nucleus_keeps(golden: Golden, p: float) -> None:
     logits = torch.from_numpy(golden.expected["decode_s1.logits"][:, -1])
     got = top_k_top_p_filtering(logits.clone(), top_p=p).softmax(-1)
-    torch.testing.assert_close(got, token_probs(logits, Sampling(1.0, 0, p)))
+    torch.testing.assert_close(got, token_probs(logits, SamplingParams(1.0, 0, p)))
 
 
 def test_sample_from_logits() -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronos import Kronos, KronosPredictor, KronosTokenizer, series_key
-from kronos.sampler import row_quantum
+from kronos.inference.operand import row_quantum
+from kronos.inference.sampler import Sampler
 from tests.kronos.conftest import load_golden
 
 
@@ -112,7 +113,8 @@ def test_samples_that_are_computed_in_parts_are_those_of_one(
     x, before, after = series(2, 20, 5)
     run = functools.partial(mid_predictor().sample_paths, x, before, after, [1, 2])
     many = run(sample_count=30)
-    monkeypatch.setattr("kronos.fused.SCORE_ELEMENTS", 4 * 5 * 25 * 7)  # seven samples at once
+    seven_samples = 4 * 5 * 25 * 7
+    monkeypatch.setattr("kronos.inference.cache.SCORE_ELEMENTS", seven_samples)
     for few in (1, 7, 8, 30):
         np.testing.assert_array_equal(run(sample_count=few), many[:, :few], err_msg=f"S={few}")
 
@@ -151,7 +153,9 @@ def test_series_of_different_lengths_go_together() -> None:
 
 
 def test_rows_of_a_product_do_not_depend_on_how_many_there_are() -> None:
-    assert row_quantum(torch.float32, torch.device("cpu")) is not None
+    sampler = mid_predictor()._sampler()
+    assert isinstance(sampler, Sampler)
+    assert row_quantum([*sampler.model.operands, *sampler.tokenizer.operands]) is not None
 
 
 def test_where_rows_do_depend_every_tile_is_the_same_size() -> None:

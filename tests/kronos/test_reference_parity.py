@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kronos.sampling import Sampling, token_probs
+from kronos.inference.sampling import SamplingParams, token_probs
 from tests.kronos.conftest import Golden
 
 GREEDY = {"T": 1.0, "top_k": 1, "top_p": 1.0, "sample_count": 1, "verbose": False}
@@ -97,7 +97,7 @@ def test_token_probabilities(golden: Golden) -> None:
     logits = torch.from_numpy(golden.expected["decode_s1.logits"][:, -1])
     for key in (k for k in golden.expected if k.startswith("filter.probs_")):
         t, k, p = (part[1:] for part in key.removeprefix("filter.probs_").split("_"))
-        agree(golden, key, token_probs(logits, Sampling(float(t), int(k), float(p))))
+        agree(golden, key, token_probs(logits, SamplingParams(float(t), int(k), float(p))))
 
 
 def windows(golden: Golden, name: str) -> tuple[list[pd.DataFrame], pd.Series, pd.Series]:

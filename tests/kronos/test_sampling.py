@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronos import InputError, series_key
-from kronos.sampling import Sampling, draw, token_probs, uniforms
+from kronos.inference.draws import uniforms
+from kronos.inference.sampling import SamplingParams, draw_tokens, token_probs
 
 
 def random_logits(rows: int, vocabulary: int, seed: int, scale: float = 2.0) -> torch.Tensor:
@@ -42,17 +43,17 @@ def test_keys_do_not_run_together() -> None:
 
 def test_draws_have_the_probabilities_they_should() -> None:
     logits = torch.tensor([[1.0, 0.0, -1.0, 2.0]])
-    how = Sampling(0.8, 0, 1.0)
+    params = SamplingParams(0.8, 0, 1.0)
     u = torch.from_numpy(uniforms(3, [1], 1, 20_000)[0, 0, :, 0])
-    drawn = draw(logits.expand(len(u), 4), how, u)
+    drawn = draw_tokens(logits.expand(len(u), 4), params, u)
     share = torch.bincount(drawn, minlength=4) / len(u)
-    torch.testing.assert_close(share, token_probs(logits, how)[0], rtol=0, atol=0.015)
+    torch.testing.assert_close(share, token_probs(logits, params)[0], rtol=0, atol=0.015)
 
 
 def test_greedy_ignores_the_uniforms() -> None:
     logits = random_logits(5, 16, 0)
     for u in (0.0, 0.5, 0.999):
-        drawn = draw(logits, Sampling(top_k=1), torch.full((5,), u))
+        drawn = draw_tokens(logits, SamplingParams(top_k=1), torch.full((5,), u))
         assert torch.equal(drawn, logits.argmax(-1))
 
 
@@ -68,7 +69,7 @@ def test_the_nucleus_is_that_of_a_full_sort(
     vocabulary: int, top_p: float, temperature: float, scale: float, seed: int
 ) -> None:
     logits = random_logits(3, vocabulary, seed, scale)
-    got = token_probs(logits, Sampling(temperature, 0, top_p))
+    got = token_probs(logits, SamplingParams(temperature, 0, top_p))
     for row, kept in zip((logits / temperature).softmax(-1), got > 0, strict=True):
         ranked = row.sort(descending=True).values
         before = ranked.cumsum(-1) - ranked
@@ -80,29 +81,29 @@ def test_the_nucleus_is_that_of_a_full_sort(
 @given(u=st.floats(0, 1, exclude_max=True, width=32), seed=st.integers(0, 1000))
 @settings(max_examples=80, deadline=None)
 def test_a_token_outside_the_nucleus_is_never_drawn(u: float, seed: int) -> None:
-    logits, how = random_logits(4, 50, seed), Sampling(1.0, 0, 0.5)
-    drawn = draw(logits, how, torch.full((4,), u))
-    assert (token_probs(logits, how).gather(1, drawn.unsqueeze(1)) > 0).all()
+    logits, params = random_logits(4, 50, seed), SamplingParams(1.0, 0, 0.5)
+    drawn = draw_tokens(logits, params, torch.full((4,), u))
+    assert (token_probs(logits, params).gather(1, drawn.unsqueeze(1)) > 0).all()
 
 
 def test_top_k_keeps_k() -> None:
-    probs = token_probs(random_logits(6, 40, 1), Sampling(1.0, 7, 1.0))
+    probs = token_probs(random_logits(6, 40, 1), SamplingParams(1.0, 7, 1.0))
     assert ((probs > 0).sum(-1) == 7).all()
 
 
 @pytest.mark.parametrize("t", [0, -1, float("nan"), float("inf")])
 def test_a_temperature_must_be_above_0(t: float) -> None:
     with pytest.raises(InputError, match=r"temperature T must be a finite number above 0.*top_k=1"):
-        Sampling(temperature=t)
+        SamplingParams(temperature=t)
 
 
 @pytest.mark.parametrize("p", [0, -0.1, 1.1, float("nan")])
 def test_top_p_must_be_a_mass(p: float) -> None:
     with pytest.raises(InputError, match=r"top_p must be in \(0, 1\], got"):
-        Sampling(top_p=p)
+        SamplingParams(top_p=p)
 
 
 @pytest.mark.parametrize("k", [-1, 2.5])
 def test_top_k_must_be_a_count(k: float) -> None:
     with pytest.raises(InputError, match="top_k must be a whole number"):
-        Sampling(top_k=k)  # type: ignore[arg-type]
+        SamplingParams(top_k=k)  # type: ignore[arg-type]

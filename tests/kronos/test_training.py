@@ -14,7 +14,29 @@ from hypothesis import strategies as st
 
 from kronos.errors import TrainingError
 from kronos.model import Kronos
-from kronos.objectives import (
+from kronos.prepare import normalise
+from kronos.tokenizer import KronosTokenizer
+from kronos.training.dataset import (
+    CandleSeries,
+    EpochLoader,
+    EpochOrder,
+    WindowShape,
+    train_windows,
+    validation_loader,
+    validation_windows,
+)
+from kronos.training.fit import (
+    EpochReport,
+    TrainConfig,
+    TrainingProgress,
+    TrainingRun,
+    fit,
+    one_cycle,
+    seeded,
+    tokenizer_config,
+    validate,
+)
+from kronos.training.objectives import (
     PredictorObjective,
     Tally,
     TokenizerObjective,
@@ -22,34 +44,12 @@ from kronos.objectives import (
     token_counts,
     unigram_nats,
 )
-from kronos.tokenizer import KronosTokenizer
-from kronos.training import (
-    EpochReport,
-    Fit,
-    Progress,
-    TrainConfig,
-    fit,
-    one_cycle,
-    seeded,
-    tokenizer_config,
-    validate,
-)
-from kronos.windows import (
-    EpochLoader,
-    EpochOrder,
-    Series,
-    WindowShape,
-    normalise,
-    train_windows,
-    validation_loader,
-    validation_windows,
-)
 
 BEGIN, SPLIT, END = np.datetime64("2000-01-01"), np.datetime64("2000-03-01"), None
 SHAPE = WindowShape(lookback=8, horizon=3)
 
 
-def a_series(bars: int = 120, seed: int = 0, first: str = "2000-01-01") -> Series:
+def a_series(bars: int = 120, seed: int = 0, first: str = "2000-01-01") -> CandleSeries:
     """Random-walk candles, one a day."""
     rng = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, bars)))
@@ -60,7 +60,7 @@ def a_series(bars: int = 120, seed: int = 0, first: str = "2000-01-01") -> Serie
     times = np.datetime64(first, "D") + np.arange(bars)
     stamps = np.zeros((bars, 5), np.int64)
     stamps[:, 2] = np.arange(bars) % 7
-    return Series(values, stamps, times)
+    return CandleSeries(values, stamps, times)
 
 
 def a_tokenizer(bits: int = 3) -> KronosTokenizer:
@@ -84,16 +84,22 @@ A_CONFIG = TrainConfig(epochs=3, batch_size=4, batches_per_epoch=4, lr_max=3e-3,
 
 def a_run(
     config: TrainConfig = A_CONFIG, objective: PredictorObjective | None = None
-) -> tuple[Fit, EpochLoader, torch.utils.data.DataLoader[tuple[torch.Tensor, torch.Tensor]]]:
+) -> tuple[
+    TrainingRun, EpochLoader, torch.utils.data.DataLoader[tuple[torch.Tensor, torch.Tensor]]
+]:
     series = {"A": a_series(seed=1), "B": a_series(seed=2)}
     train = train_windows(series, SHAPE, BEGIN, SPLIT)
     check = validation_windows(series, SHAPE, SPLIT, np.datetime64("2000-05-01"), stride=4)
     order = EpochOrder(len(train), config.batch_size, config.seed, config.batches_per_epoch)
     loader = EpochLoader(train, order)
-    return Fit(objective or a_predictor(), config, len(loader)), loader, validation_loader(check, 5)
+    return (
+        TrainingRun(objective or a_predictor(), config, len(loader)),
+        loader,
+        validation_loader(check, 5),
+    )
 
 
-def weights_of(run: Fit) -> dict[str, torch.Tensor]:
+def weights_of(run: TrainingRun) -> dict[str, torch.Tensor]:
     return run.weights()
 
 
@@ -143,16 +149,16 @@ def test_normalisation_knows_the_lookback_alone() -> None:
     x = a_series(12).values
     later = x.copy()
     later[8:] *= 3
-    assert np.array_equal(normalise(x, 8, 5.0)[:8], normalise(later, 8, 5.0)[:8])
+    assert np.array_equal(normalise(x, 8, 5.0).values[:8], normalise(later, 8, 5.0).values[:8])
     past = x[:8].astype(np.float64)
     by_hand = (x - past.mean(0)) / (past.std(0) + 1e-5)
-    assert np.allclose(normalise(x, 8, 5.0), np.clip(by_hand, -5, 5), atol=2e-4)
+    assert np.allclose(normalise(x, 8, 5.0).values, np.clip(by_hand, -5, 5), atol=2e-4)
 
 
 def test_normalised_values_are_clipped() -> None:
     x = a_series(12).values
     x[10] *= 1000
-    assert normalise(x, 8, 5.0)[10].tolist() == [5.0] * 6
+    assert normalise(x, 8, 5.0).values[10].tolist() == [5.0] * 6
 
 
 def test_empty_sets_are_refused_with_what_is_missing() -> None:
@@ -166,7 +172,7 @@ def test_empty_sets_are_refused_with_what_is_missing() -> None:
 def test_a_series_that_goes_back_in_time_is_refused() -> None:
     one = a_series(5)
     with pytest.raises(TrainingError, match="strictly increasing"):
-        Series(one.values, one.stamps, one.times[::-1])
+        CandleSeries(one.values, one.stamps, one.times[::-1])
 
 
 @given(n=st.integers(8, 60), world=st.integers(1, 4), epoch=st.integers(0, 3))
@@ -339,7 +345,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, at_step: int) -> 
     fit(whole, loader, check)
     file, steps = tmp_path / "progress.safetensors", 0
 
-    def kill(_at: Progress, _loss: float) -> None:
+    def kill(_at: TrainingProgress, _loss: float) -> None:
         nonlocal steps
         steps += 1
         if steps == at_step:
@@ -375,9 +381,9 @@ def test_empty_sets_stop_a_run_before_it_starts() -> None:
     run, loader, _ = a_run()
     with pytest.raises(TrainingError, match="the validation set is empty"):
         fit(run, loader, [])
-    assert run.progress == Progress()
+    assert run.progress == TrainingProgress()
     with pytest.raises(TrainingError, match="the training set is empty"):
-        Fit(a_predictor(), A_CONFIG, 0)
+        TrainingRun(a_predictor(), A_CONFIG, 0)
 
 
 def test_an_epoch_that_comes_up_short_is_refused() -> None:
@@ -425,6 +431,8 @@ def test_both_losses_go_down_on_a_toy_series() -> None:
     before = validate(run.objective, check)
     assert fit(run, loader, check).best_loss < before
     tokenizer = TokenizerObjective(a_tokenizer())
-    stage = Fit(tokenizer, tokenizer_config(**vars(config) | {"clip_norm": 2.0}), len(loader))
+    stage = TrainingRun(
+        tokenizer, tokenizer_config(**vars(config) | {"clip_norm": 2.0}), len(loader)
+    )
     before = validate(tokenizer, check)
     assert fit(stage, loader, check).best_loss < 0.8 * before

@@ -16,9 +16,9 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrize, prune
 
 from kronos import Kronos, KronosPredictor, UncachedWarning
+from kronos.inference.plain import PlainSampler
+from kronos.inference.structure import departures
 from kronos.layers import SelfAttention
-from kronos.plain import PlainSampler
-from kronos.structure import departures
 from tests.kronos.conftest import Golden
 from tests.kronos.test_as_held import paths
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kronos import KronosPredictor
-from kronos.windows import normalise
+from kronos.prepare import normalise
 from tests.kronos.conftest import Golden
 
 BARS, STEPS = 20, 3
@@ -113,6 +113,6 @@ def test_frames_arrays_and_training_windows_are_normalised_alike(
         )
     window = np.concatenate((values, values[:4] * 2))
     for layout in (np.asarray(window, order=order), np.stack([window, window])[1]):
-        seen.append(normalise(layout, BARS, 5)[None, :BARS])
+        seen.append(normalise(layout, BARS, 5).values[None, :BARS])
     for x in seen[1:]:
         np.testing.assert_array_equal(x, seen[0])

@@ -1,7 +1,7 @@
 """From logits to token ids: temperature, top-k, nucleus, and draws by inverse CDF.
 
 Knows logits `[R, V]` and uniforms `[R]`; nothing of candles, caches or files. No global random
-state, but in `unseeded_keys` for callers who ask for it: the uniforms come from `kronos.draws`.
+state, but in `unseeded_keys` for callers who ask for it: uniforms come from `inference.draws`.
 """
 
 from __future__ import annotations
@@ -12,28 +12,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kronos.draws import series_key as series_key
-from kronos.draws import uniforms as uniforms
 from kronos.errors import InputError
 
-WHOLE_KEYS = 2**63 - 1  # keys are drawn below this
+KEY_LIMIT = 2**63 - 1  # keys without a seed are drawn below this
 NUCLEUS_HEAD = 64  # candidates looked at before a full sort is worth its time
 
 
 def unseeded_keys(count: int) -> list[int]:
     """A key for each of `count` series from torch's global generator: `torch.manual_seed` repeats
     them, and otherwise no two are alike."""
-    drawn = torch.randint(WHOLE_KEYS, (count,), dtype=torch.int64, device="cpu")
-    return [int(key) for key in drawn]
+    keys = torch.randint(KEY_LIMIT, (count,), dtype=torch.int64, device="cpu")
+    return [int(key) for key in keys]
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingParams:
     """How the next token is drawn.
 
     temperature: logits are divided by it, > 0.
     top_k: 0 for all tokens; k keeps the k most probable (1 is greedy and ignores the uniforms).
-    top_p: in (0, 1]; keeps the smallest set of most probable tokens with at least that mass.
+    top_p: in (0, 1]; keeps the smallest set of most probable tokens with more than that mass.
     """
 
     temperature: float = 1.0
@@ -74,26 +72,26 @@ def _nucleus_threshold(probs: Tensor, top_p: float) -> Tensor:
     return ranked.gather(-1, last)
 
 
-def token_probs(logits: Tensor, how: Sampling) -> Tensor:
+def token_probs(logits: Tensor, params: SamplingParams) -> Tensor:
     """Logits `[R, V]` → the probabilities that tokens are drawn from, `[R, V]`, rows sum to 1.
 
     With both top_k and top_p only top_k counts, as in the published code.
     """
-    logits = logits.float() / how.temperature
-    if how.top_k > 0:
-        return _keep_top_k(logits, how.top_k).softmax(-1)
+    logits = logits.float() / params.temperature
+    if params.top_k > 0:
+        return _keep_top_k(logits, params.top_k).softmax(-1)
     probs = logits.softmax(-1)
-    if how.top_p < 1:
-        probs = probs.masked_fill(probs < _nucleus_threshold(probs, how.top_p), 0.0)
+    if params.top_p < 1:
+        probs = probs.masked_fill(probs < _nucleus_threshold(probs, params.top_p), 0.0)
         probs = probs / probs.sum(-1, keepdim=True)
     return probs
 
 
-def draw(logits: Tensor, how: Sampling, u: Tensor) -> Tensor:
+def draw_tokens(logits: Tensor, params: SamplingParams, u: Tensor) -> Tensor:
     """Logits `[R, V]`, uniforms `u [R]` in [0, 1) → ids `[R]`; greedy takes the first maximum."""
-    if how.greedy:
+    if params.greedy:
         return logits.argmax(-1)
-    cdf = token_probs(logits, how).cumsum(-1)
+    cdf = token_probs(logits, params).cumsum(-1)
     total = cdf[:, -1]
     # below the total even after rounding, so that a token of probability 0 is never met
     target = torch.minimum(u * total, total * (1 - 2**-23))

@@ -1,10 +1,10 @@
 """Trains an objective: schedule, steps, validation, early stopping, resumable progress.
 
-Knows objectives (`kronos.objectives`), batches and one progress file; nothing of candles' files,
-process groups or clocks. `fit` takes its batches from its caller, so a worker of a distributed run
-hands in its own share. Everything random is a function of (seed, epoch, batch): dropout runs on a
-forked generator, so the global one is left as it was found, and a run that was cut off and resumed
-ends with the same bits as one that was not.
+Knows objectives (`kronos.training.objectives`), batches and one progress file; nothing of candles'
+files, process groups or clocks. `fit` takes its batches from its caller, so a worker of a
+distributed run hands in its own share. Everything random is a function of (seed, epoch, batch):
+dropout runs on a forked generator, so the global one is left as it was found, and a run that was
+cut off and resumed ends with the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kronos.errors import TrainingError
-from kronos.objectives import PredictorObjective, Tally, TokenizerObjective
-from kronos.windows import Batch, mixed_seed
+from kronos.training.dataset import WindowBatch, mixed_seed
+from kronos.training.objectives import PredictorObjective, Tally, TokenizerObjective
 
-Bare = TokenizerObjective | PredictorObjective
-EpochBatches = Callable[[int, int], Iterable[Batch]]  # (epoch, first batch) -> its batches
+Objective = TokenizerObjective | PredictorObjective
+EpochBatches = Callable[[int, int], Iterable[WindowBatch]]  # (epoch, first batch) -> its batches
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class EpochReport:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run stands; with the tensors beside it in its file, all it takes to go on."""
+class TrainingProgress:
+    """Where a run stands; its progress file holds this and the tensors that go with it."""
 
     epoch: int = 0  # the running one
     batch: int = 0  # next one of the epoch
@@ -120,18 +120,18 @@ class Progress:
     history: tuple[EpochReport, ...] = ()
 
 
-def bare(objective: nn.Module) -> Bare:
+def unwrapped(objective: nn.Module) -> Objective:
     """The objective itself, out of a wrapper that keeps it as `.module`."""
     inner = getattr(objective, "module", objective)
     if not isinstance(inner, TokenizerObjective | PredictorObjective):
-        raise TrainingError(f"{type(inner).__name__} is not an objective of kronos.objectives")
+        raise TrainingError(f"{type(inner).__name__} is no objective of kronos.training")
     return inner
 
 
 def make_optimizer(objective: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over the trained parameters, all of them decayed, as published."""
     return torch.optim.AdamW(
-        bare(objective).model.parameters(),
+        unwrapped(objective).model.parameters(),
         lr=config.lr_max / config.div_factor,
         betas=(config.beta1_range[1], config.beta2),
         weight_decay=config.weight_decay,
@@ -144,7 +144,7 @@ def _device(objective: nn.Module) -> torch.device:
 
 def train_step(
     objective: nn.Module,
-    group: list[Batch],
+    group: list[WindowBatch],
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
     *,
@@ -169,31 +169,31 @@ def train_step(
         total += loss.item()
     if not math.isfinite(total):
         raise TrainingError(f"the loss became {total}; try a lower lr_max than {config.lr_max}")
-    nn.utils.clip_grad_norm_(bare(objective).model.parameters(), config.clip_norm)
+    nn.utils.clip_grad_norm_(unwrapped(objective).model.parameters(), config.clip_norm)
     optimizer.step()
     return total
 
 
 @torch.no_grad()
-def tally(objective: nn.Module, batches: Iterable[Batch]) -> Tally:
+def total_tally(objective: nn.Module, batches: Iterable[WindowBatch]) -> Tally:
     """Sum and count of the validation loss over `batches`, in evaluation mode."""
     objective.eval()
     device, total = _device(objective), Tally(0.0, 0)
     for x, stamp in batches:
-        total = total + bare(objective).tally(x.to(device), stamp.to(device))
+        total = total + unwrapped(objective).tally(x.to(device), stamp.to(device))
     return total
 
 
-def validate(objective: nn.Module, batches: Iterable[Batch]) -> float:
+def validate(objective: nn.Module, batches: Iterable[WindowBatch]) -> float:
     """Mean validation loss, weighted by tokens; raises `TrainingError` for an empty set."""
-    return tally(objective, batches).mean
+    return total_tally(objective, batches).mean
 
 
-def _same(tally: Tally) -> Tally:
+def _one_worker(tally: Tally) -> Tally:
     return tally
 
 
-class Fit:
+class TrainingRun:
     """One run: an objective, its optimiser, and where it stands.
 
     `batches_per_epoch` is what every epoch will deliver, `fingerprint` names the data and the model
@@ -216,7 +216,7 @@ class Fit:
         self.steps_per_epoch = math.ceil(batches_per_epoch / config.accumulation)
         self.identity = json.dumps([asdict(config), batches_per_epoch, fingerprint])
         self.optimizer = make_optimizer(objective, config)
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.best: dict[str, Tensor] = {}
 
     @property
@@ -233,10 +233,10 @@ class Fit:
 
     def weights(self) -> dict[str, Tensor]:
         """The trained model's state, as tensors of its own."""
-        state = bare(self.objective).model.state_dict()
+        state = unwrapped(self.objective).model.state_dict()
         return {name: tensor.detach().clone() for name, tensor in state.items()}
 
-    def run_batches(self, batches: Iterable[Batch]) -> Iterator[float]:
+    def run_batches(self, batches: Iterable[WindowBatch]) -> Iterator[float]:
         """Train on the rest of the running epoch; yields every step's loss after the step."""
         source = islice(batches, self.batches_per_epoch - self.progress.batch)
         while group := list(islice(source, self.config.accumulation)):
@@ -259,7 +259,7 @@ class Fit:
             )
 
     def end_epoch(self, validation_loss: float) -> EpochReport:
-        """Note the epoch, keep its weights if they are the best, move on to the next."""
+        """Record the epoch, keep its weights if they are the best, move on to the next."""
         at = self.progress
         better = validation_loss < at.best_loss
         report = EpochReport(at.epoch, at.loss_sum / self.steps_per_epoch, validation_loss, better)
@@ -272,8 +272,9 @@ class Fit:
         return report
 
     def save(self, file: Path) -> None:
-        """Everything it takes to go on, in one safetensors file, written aside and renamed."""
-        named = dict(bare(self.objective).model.named_parameters())
+        """Progress, weights and the optimiser's state, in one safetensors file, written aside and
+        renamed."""
+        named = dict(unwrapped(self.objective).model.named_parameters())
         tensors = {f"model/{name}": tensor for name, tensor in self.weights().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         for name, parameter in named.items():
@@ -297,10 +298,10 @@ class Fit:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         raw = json.loads(notes["progress"])
         raw["history"] = tuple(EpochReport(**report) for report in raw["history"])
-        self.progress = Progress(**raw)
+        self.progress = TrainingProgress(**raw)
         self.best = _under("best/", tensors)
-        bare(self.objective).model.load_state_dict(_under("model/", tensors))
-        for name, parameter in bare(self.objective).model.named_parameters():
+        unwrapped(self.objective).model.load_state_dict(_under("model/", tensors))
+        for name, parameter in unwrapped(self.objective).model.named_parameters():
             keys = ("step", "exp_avg", "exp_avg_sq")
             state = {key: tensors.get(f"optimizer/{key}/{name}") for key in keys}
             if state["step"] is not None:
@@ -312,16 +313,16 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fit(
-    run: Fit,
+    run: TrainingRun,
     batches: EpochBatches,
-    validation: Iterable[Batch],
+    validation: Iterable[WindowBatch],
     *,
     progress_file: Path | None = None,
     save_every: int | None = None,
-    on_step: Callable[[Progress, float], None] | None = None,
+    on_step: Callable[[TrainingProgress, float], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
-    reduce: Callable[[Tally], Tally] = _same,
-) -> Progress:
+    reduce: Callable[[Tally], Tally] = _one_worker,
+) -> TrainingProgress:
     """Run every epoch that is left, then put the best epoch's weights into the model.
 
     `validation` is gone through once an epoch. With `progress_file` the run is resumed from it if
@@ -340,10 +341,10 @@ def fit(
                 on_step(run.progress, loss)
             if progress_file is not None and save_every and number % save_every == 0:
                 run.save(progress_file)
-        report = run.end_epoch(reduce(tally(run.objective, validation)).mean)
+        report = run.end_epoch(reduce(total_tally(run.objective, validation)).mean)
         if progress_file is not None:
             run.save(progress_file)
         if on_epoch is not None:
             on_epoch(report)
-    bare(run.objective).model.load_state_dict(run.best)
+    unwrapped(run.objective).model.load_state_dict(run.best)
     return run.progress

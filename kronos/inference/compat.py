@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from kronos.current import AnySampler, CurrentSampler
-from kronos.errors import InputError
+from kronos.inference.batch import unseeded_batch, without_autocast
+from kronos.inference.current import CurrentSampler, sample_with_bar
+from kronos.inference.sampler import TILE_BYTES
+from kronos.inference.sampling import SamplingParams
 from kronos.model import Kronos
-from kronos.prepare import PARTS_OF_TIME, Times, time_stamps, whole_number
-from kronos.sampler import TILE_BYTES, Batch, without_autocast
-from kronos.sampling import Sampling, unseeded_keys
+from kronos.prepare import CLIP, PARTS_OF_TIME, Times, time_stamps, whole_number
 from kronos.tokenizer import KronosTokenizer
 
 _samplers: WeakKeyDictionary[Kronos, CurrentSampler] = WeakKeyDictionary()
@@ -81,7 +80,7 @@ def auto_regressive_inference(
     y_stamp: Tensor,
     max_context: int,
     pred_len: int,
-    clip: float = 5,
+    clip: float = CLIP,
     T: float = 1.0,  # noqa: N803 - the published name
     top_k: int = 0,
     top_p: float = 0.99,
@@ -99,36 +98,10 @@ def auto_regressive_inference(
     batch = unseeded_batch(x.cpu().numpy(), x_stamp.cpu().numpy(), y_stamp.cpu().numpy(), pred_len)
     current = _samplers.setdefault(model, CurrentSampler())
     sampler = current.get(model, tokenizer, max_context, "float32", TILE_BYTES)
-    paths = sampled(sampler, batch, Sampling(T, top_k, top_p), sample_count, verbose)
+    params = SamplingParams(T, top_k, top_p)
+    paths = sample_with_bar(sampler, batch, params, sample_count, verbose)
     history = _restored(tokenizer, x, max(0, x.shape[1] + pred_len - max_context))
     return np.concatenate((history, paths.mean(1)), 1)
-
-
-def unseeded_batch(x: np.ndarray, x_stamp: np.ndarray, y_stamp: np.ndarray, pred_len: int) -> Batch:
-    """Normalised candles `[B, L, 6]`, stamps `[B, L, 5]` and `[B, P, 5]`, checked, with keys from
-    torch's generator."""
-    b, length = x.shape[0], x.shape[1] if x.ndim == 3 else 0
-    shapes = (b, length, 6), (b, length, 5), (b, pred_len, 5)
-    if (x.shape, x_stamp.shape, y_stamp.shape) != shapes or length < 1:
-        raise InputError(
-            f"x {list(x.shape)}, x_stamp {list(x_stamp.shape)} and y_stamp {list(y_stamp.shape)} "
-            f"do not go together; they must be [B, L, 6], [B, L, 5] and [B, {pred_len}, 5]"
-        )
-    stamps = np.concatenate((x_stamp, y_stamp), axis=1).astype(np.int64)
-    return Batch(np.ascontiguousarray(x), stamps, unseeded_keys(b))
-
-
-def sampled(
-    sampler: AnySampler, batch: Batch, how: Sampling, sample_count: int, verbose: bool
-) -> np.ndarray:
-    """Normalised paths `[B, S, P, 6]`, with a progress bar where it is wanted."""
-    count = whole_number(sample_count, "sample_count", 1)
-    with tqdm(total=len(batch.x), unit="series", disable=not verbose) as bar:
-
-        def advance(done: int) -> None:
-            bar.update(done)
-
-        return sampler.sample(batch, how, count, progress=advance)
 
 
 def _restored(tokenizer: KronosTokenizer, x: Tensor, start: int) -> np.ndarray:

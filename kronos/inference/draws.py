@@ -22,17 +22,18 @@ def uniforms(seed: int, keys: Sequence[int], steps: int, samples: int) -> np.nda
     """`[B, steps, samples, 2]` fp32 in [0, 1): one for s1 and one for s2 of each bar drawn.
 
     Philox (Salmon et al. 2011) with key (seed, series key) and the step as counter, so that a
-    value depends on (seed, key, step, sample) alone: more series, steps or samples leave it be.
+    value depends on (seed, key, step, sample) alone, however many series, steps and samples are
+    drawn beside it.
     """
     out = np.empty((len(keys), steps, samples, 2), dtype=np.float32)
     philox = np.random.Philox(0)
     generator = np.random.Generator(philox)
     state = philox.state  # of a new generator, with nothing drawn; set anew for each draw
     for row, key in zip(out, keys, strict=True):
-        words = np.array([seed % 2**64, key % 2**64], dtype=np.uint64)
+        philox_key = np.array([seed % 2**64, key % 2**64], dtype=np.uint64)
         for step in range(steps):
             counter = np.array([0, 0, 0, step], dtype=np.uint64)
-            state["state"] = {"counter": counter, "key": words}
+            state["state"] = {"counter": counter, "key": philox_key}
             philox.state = state
             generator.random(dtype=np.float32, out=row[step])
     return out

@@ -20,13 +20,13 @@ from kronos.errors import ConfigError
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
 
-# Settings that change nothing about a forecast: dropout's (see `_noisy`) and loss weights.
-NO_MATTER = {
+# Settings that change no forecast: dropout's (see `_training_matters`) and weights of the loss.
+IGNORED_SETTINGS = {
     *("training", "p", "inplace", "beta", "gamma", "gamma0", "zeta"),
     *("ffn_dropout_p", "attn_dropout_p", "resid_dropout_p", "token_dropout_p"),
 }
-# Instance attributes that shadow a class's and yet leave its results alone.
-HARMLESS = {"_compiled_call_impl", "_hub_mixin_config"}
+# Attributes of an instance that hide those of its class and yet change no result.
+IGNORED_ATTRIBUTES = {"_compiled_call_impl", "_hub_mixin_config"}
 PLAIN_TENSORS = (nn.Parameter, Tensor)
 OWN_CLASSES = [
     cls
@@ -59,41 +59,43 @@ class Part:
     settings: dict[str, object]
 
 
-def departures(net: nn.Module, coder: nn.Module) -> list[str]:
+def departures(net: nn.Module, tokenizer_net: nn.Module) -> list[str]:
     """What keeps a model and its tokenizer from being plain, in words; empty where they are."""
-    found = [
+    causes = [
         f"{cls.__name__}.{name} was replaced"
         for (cls, name), value in METHODS.items()
         if vars(cls).get(name) is not value
     ]
     if nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks:
-        found.append("a global forward hook is registered")
-    found += _of_root(net, Kronos, "the model")
-    found += _of_root(coder, KronosTokenizer, "the tokenizer")
-    return found
+        causes.append("a global forward hook is registered")
+    causes += _departures_of(net, Kronos, "the model")
+    causes += _departures_of(tokenizer_net, KronosTokenizer, "the tokenizer")
+    return causes
 
 
-def _of_root(root: nn.Module, kind: type, name: str) -> list[str]:
+def _departures_of(root: nn.Module, kind: type, name: str) -> list[str]:
     if type(root) is not kind:
-        return [_of_another_class(name, root, kind)]
+        return [_another_class(name, root, kind)]
     try:
         sizes = _sizes(root)
         fresh = _fresh(kind.__name__, sizes)
     except (AttributeError, TypeError, ValueError, ConfigError):
         return [f"{name} has no sizes that a {kind.__name__} can be made of"]
-    found = list(_compare(root, fresh, "", name))
-    if any(_noisy(module) for module in root.modules()):
-        found.append(f"{name} is in training mode (eval() ends it)")
-    return found + ([] if found or _one_rotation(root) else [f"{name}'s blocks rotate differently"])
+    causes = list(_compare(root, fresh, "", name))
+    if any(_training_matters(module) for module in root.modules()):
+        causes.append(f"{name} is in training mode (eval() ends it)")
+    if not causes and not _blocks_rotate_alike(root):
+        causes.append(f"{name}'s blocks rotate differently")
+    return causes
 
 
-def _of_another_class(here: str, module: nn.Module, wanted: type) -> str:
+def _another_class(where: str, module: nn.Module, wanted: type) -> str:
     same = type(module).__name__ == wanted.__name__
-    got, want = (
+    names = [
         f"{cls.__module__}.{cls.__name__}" if same else cls.__name__
         for cls in (type(module), wanted)
-    )
-    return f"{here} is a {got}, not a {want}"
+    ]
+    return f"{where} is a {names[0]}, not a {names[1]}"
 
 
 def _sizes(root: nn.Module) -> Sizes:
@@ -135,13 +137,13 @@ def _part(module: nn.Module) -> Part:
 
 def _compare(module: nn.Module, fresh: dict[str, Part], name: str, root: str) -> Iterator[str]:
     """How a module and its parts differ from the fresh ones."""
-    here, want = f"{root}.{name}" if name else root, fresh[name]
-    if type(module) is not want.kind:
-        yield _of_another_class(here, module, want.kind)
+    where, wanted = f"{root}.{name}" if name else root, fresh[name]
+    if type(module) is not wanted.kind:
+        yield _another_class(where, module, wanted.kind)
         return
-    yield from _own_differences(module, want, here)
-    if frozenset(module._modules) != want.children:
-        yield f"{here} has other parts than a fresh {want.kind.__name__} of its sizes"
+    yield from _own_differences(module, wanted, where)
+    if frozenset(module._modules) != wanted.children:
+        yield f"{where} has other parts than a fresh {wanted.kind.__name__} of its sizes"
         return
     for child, part in module._modules.items():
         path = f"{name}.{child}" if name else child
@@ -151,22 +153,22 @@ def _compare(module: nn.Module, fresh: dict[str, Part], name: str, root: str) ->
             yield from _compare(part, fresh, path, root)
 
 
-def _own_differences(module: nn.Module, want: Part, here: str) -> Iterator[str]:
+def _own_differences(module: nn.Module, wanted: Part, where: str) -> Iterator[str]:
     if module._forward_hooks or module._forward_pre_hooks:
-        yield f"{here} has a forward hook"
+        yield f"{where} has a forward hook"
     tensors = {**module._parameters, **module._buffers}
-    if {k: None if t is None else tuple(t.shape) for k, t in tensors.items()} != want.shapes:
-        yield f"{here} has other weights than a fresh {want.kind.__name__} of its sizes"
+    if {k: None if t is None else tuple(t.shape) for k, t in tensors.items()} != wanted.shapes:
+        yield f"{where} has other weights than a fresh {wanted.kind.__name__} of its sizes"
     if any(t is not None and type(t) not in PLAIN_TENSORS for t in tensors.values()):
-        yield f"{here} has weights that are no plain tensors"
+        yield f"{where} has weights that are no plain tensors"
     for name, value in vars(module).items():
-        if name in want.settings:
-            if name not in NO_MATTER and value != want.settings[name]:
-                yield f"{here}.{name} is {value!r}, not {want.settings[name]!r}"
-        elif name in NO_MATTER or name in HARMLESS or name in _base_names():
+        if name in wanted.settings:
+            if name not in IGNORED_SETTINGS and value != wanted.settings[name]:
+                yield f"{where}.{name} is {value!r}, not {wanted.settings[name]!r}"
+        elif name in IGNORED_SETTINGS or name in IGNORED_ATTRIBUTES or name in _base_names():
             continue
         elif hasattr(type(module), name):
-            yield f"{here}.{name} is overridden"
+            yield f"{where}.{name} is overridden"
 
 
 @functools.cache
@@ -175,7 +177,7 @@ def _base_names() -> frozenset[str]:
     return frozenset(vars(nn.Module()))
 
 
-def _noisy(module: nn.Module) -> bool:
+def _training_matters(module: nn.Module) -> bool:
     """Whether training mode changes what this module computes by itself."""
     if not module.training:
         return False
@@ -186,8 +188,8 @@ def _noisy(module: nn.Module) -> bool:
     return isinstance(module, layers.CrossAttention)
 
 
-def _one_rotation(root: nn.Module) -> bool:
-    """The fused sampler turns every block's queries and keys by the first block's frequencies."""
+def _blocks_rotate_alike(root: nn.Module) -> bool:
+    """Whether all blocks have the frequencies of the first, which the fused sampler uses."""
     rotaries = [
         block.self_attn.rotary.inv_freq
         for block in root.modules()

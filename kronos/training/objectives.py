@@ -1,8 +1,8 @@
-"""What training makes small: the losses of the tokenizer and of the forecaster.
+"""The losses of the tokenizer and of the forecaster.
 
 Knows batches `(x [B, W, 6], stamp [B, W, 5])` and modules; nothing of optimisers, epochs or files.
-An objective is a module whose forward is the loss, so that it can be wrapped whole by whatever
-spreads training over workers.
+An objective is a module whose forward is the loss, so that what spreads training over workers can
+wrap it whole.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kronos.errors import TrainingError
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
-from kronos.windows import Batch
+from kronos.training.dataset import WindowBatch
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class TokenizerObjective(nn.Module):
         stamp: Tensor,
         generator: torch.Generator,
     ) -> Tensor:
-        """Training loss of windows `x [B, W, 6]`; the rest is every objective's signature."""
+        """Training loss of windows `x [B, W, 6]`; the other arguments are not used: every objective
+        takes them."""
         (coarse, full), quantiser_loss, _, _ = self.model(x)
         loss: Tensor = (F.mse_loss(coarse, x) + F.mse_loss(full, x) + quantiser_loss) / 2
         return loss
@@ -125,24 +126,24 @@ class PredictorObjective(nn.Module):
         """Training loss of windows `x [B, W, 6]`, `stamp [B, W, 5]`, in nats a token."""
         s1, s2 = self.tokens(x)
         logits1, states = self.model.decode_s1(s1[:, :-1], s2[:, :-1], stamp[:, :-1])
-        given = s1[:, 1:]
+        known_s1 = s1[:, 1:]
         if not self.teacher_forcing:
             probs = logits1.detach().float().softmax(-1).flatten(0, 1)
-            given = torch.multinomial(probs, 1, generator=generator).view(given.shape)
+            known_s1 = torch.multinomial(probs, 1, generator=generator).view(known_s1.shape)
         if self.as_sampled:
-            logits2 = s2_logits_as_sampled(self.model, states, given)
+            logits2 = s2_logits_as_sampled(self.model, states, known_s1)
         else:
-            logits2 = self.model.decode_s2(states, given)
-        kept = slice(self.lookback - 1 if self.targets_only else 0, None)
+            logits2 = self.model.decode_s2(states, known_s1)
+        bars = slice(self.lookback - 1 if self.targets_only else 0, None)
         loss: Tensor = self.model.head.compute_loss(
-            logits1[:, kept], logits2[:, kept], s1[:, 1:][:, kept], s2[:, 1:][:, kept]
+            logits1[:, bars], logits2[:, bars], s1[:, 1:][:, bars], s2[:, 1:][:, bars]
         )[0]
         return loss
 
     def tally(self, x: Tensor, stamp: Tensor) -> Tally:
         """Nats over both tokens of every target bar."""
-        one, two = self.tally_each(x, stamp)
-        return one + two
+        s1, s2 = self.tally_each(x, stamp)
+        return s1 + s2
 
     def tally_each(self, x: Tensor, stamp: Tensor) -> tuple[Tally, Tally]:
         """Nats of s1 and of s2 (given the true s1) of every target bar."""
@@ -173,7 +174,9 @@ def unigram_nats(train_counts: Tensor, validation_ids: Tensor) -> float:
     return float(-(counts / counts.sum()).log()[validation_ids.flatten()].mean())
 
 
-def token_counts(objective: PredictorObjective, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
+def token_counts(
+    objective: PredictorObjective, batches: Iterable[WindowBatch]
+) -> tuple[Tensor, Tensor]:
     """How often every s1 `[V1]` and s2 `[V2]` occurs among the batches' target bars."""
     sizes = (2**objective.model.s1_bits, 2**objective.model.s2_bits)
     totals = [torch.zeros(size, dtype=torch.int64) for size in sizes]

@@ -1,8 +1,9 @@
-"""Cuts training and validation windows out of candle arrays.
+"""Cuts training and validation windows out of candles.
 
-Knows arrays and times; nothing of frames, files or symbols' meaning. A window is `lookback` bars,
-on which alone it is normalised, and `horizon + 1` target bars after them. Random order comes from
-generators made here out of a seed; the global generator is neither read nor set.
+Knows candles and times; nothing of files or symbols' meaning. A window is `lookback` bars, on which
+alone it is normalised, and `horizon + 1` target bars after them; stamps and normalisation are those
+of forecasts (`kronos.prepare`). Random order comes from generators made here out of a seed; the
+global generator is neither read nor set.
 """
 
 from __future__ import annotations
@@ -11,19 +12,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kronos.errors import TrainingError
-from kronos.prepare import standardise
+from kronos.prepare import (
+    CLIP,
+    bar_stamps,
+    candle_values,
+    checked_times,
+    normalise,
+    session_dates,
+)
 
-Batch = tuple[Tensor, Tensor]  # candles [B, W, 6] normalised, stamps [B, W, 5]
+Window = tuple[Tensor, Tensor]  # candles [W, 6] normalised, stamps [W, 5]
+WindowBatch = tuple[Tensor, Tensor]  # candles [B, W, 6] normalised, stamps [B, W, 5]
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
+class CandleSeries:
     """One symbol's bars, oldest first."""
 
     values: NDArray[np.float32]  # [n, 6] open high low close volume amount, unnormalised
@@ -42,6 +52,18 @@ class Series:
         if (np.diff(self.times) <= np.timedelta64(0, "ns")).any():
             raise TrainingError("a series' times must be strictly increasing")
 
+    @classmethod
+    def of(cls, frame: pd.DataFrame, daily: bool) -> CandleSeries:
+        """A frame of candles (columns as `kronos.COLUMNS`) indexed by their close times, UTC.
+
+        Daily bars are stamped, and cut into training and validation, by the date of their session.
+        Raises InputError where the frame cannot be used.
+        """
+        close_ns = checked_times(frame.index, "the frame's index").as_unit("ns").asi8
+        times_ns = session_dates(close_ns) if daily else close_ns
+        times = times_ns.astype("datetime64[ns]").astype("datetime64[us]")  # any year fits
+        return cls(candle_values(frame), bar_stamps(close_ns, daily), times)
+
 
 @dataclass(frozen=True)
 class WindowShape:
@@ -49,7 +71,7 @@ class WindowShape:
 
     lookback: int = 90  # bars a window is normalised on
     horizon: int = 10  # bars; one more target follows, since each token predicts the next
-    clip: float = 5.0  # standard deviations
+    clip: float = CLIP  # standard deviations
 
     def __post_init__(self) -> None:
         if self.lookback < 2 or self.horizon < 1 or not self.clip > 0:
@@ -64,21 +86,17 @@ class WindowShape:
         return self.lookback + self.horizon + 1
 
 
-def normalise(x: NDArray[np.float32], lookback: int, clip: float) -> NDArray[np.float32]:
-    """Windows `[..., W, 6]` as forecasts normalise theirs, to the bit: by their first `lookback`
-    bars, clipped."""
-    normal, _, _ = standardise(x, lookback, clip)
-    return normal
-
-
-class Windows(Dataset[Batch]):
+class WindowDataset(Dataset[Window]):
     """Every window of some series whose bars are allowed, as `(x [W, 6], stamp [W, 5])`.
 
     Build one with `train_windows` or `validation_windows`, which say what is allowed.
     """
 
     def __init__(
-        self, series: Mapping[str, Series], shape: WindowShape, starts: Mapping[str, list[int]]
+        self,
+        series: Mapping[str, CandleSeries],
+        shape: WindowShape,
+        starts: Mapping[str, list[int]],
     ) -> None:
         self.shape = shape
         self.index = [(name, start) for name in series for start in starts[name]]
@@ -87,66 +105,69 @@ class Windows(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, i: int) -> Batch:
+    def __getitem__(self, i: int) -> Window:
         name, start = self.index[i]
         bars = slice(start, start + self.shape.bars)
-        x = normalise(self.series[name].values[bars], self.shape.lookback, self.shape.clip)
+        values = self.series[name].values[bars]
+        x = normalise(values, self.shape.lookback, self.shape.clip).values
         return torch.from_numpy(x), torch.from_numpy(self.series[name].stamps[bars])
 
 
-def _between(one: Series, start: np.datetime64, end: np.datetime64) -> tuple[int, int]:
+def _positions(series: CandleSeries, start: np.datetime64, end: np.datetime64) -> tuple[int, int]:
     """Positions of the first bar at or after `start` and of the first at or after `end`."""
-    low, high = np.searchsorted(one.times, np.array([start, end], one.times.dtype))
+    low, high = np.searchsorted(series.times, np.array([start, end], series.times.dtype))
     return int(low), int(high)
 
 
-def _refuse_empty(kind: str, windows: Windows, start: np.datetime64, end: np.datetime64) -> Windows:
+def _refuse_empty(
+    kind: str, windows: WindowDataset, start: np.datetime64, end: np.datetime64
+) -> WindowDataset:
     if len(windows) == 0:
-        shape, kept = windows.shape, [_between(s, start, end) for s in windows.series.values()]
-        longest = max((high - low for low, high in kept), default=0)
+        ranges = [_positions(series, start, end) for series in windows.series.values()]
+        shape, longest = windows.shape, max((high - low for low, high in ranges), default=0)
         raise TrainingError(
             f"no {kind} window fits from {start} until {end}: it takes {shape.lookback} + "
-            f"{shape.horizon} + 1 = {shape.bars} bars, and the longest of {len(kept)} series has "
+            f"{shape.horizon} + 1 = {shape.bars} bars, and the longest of {len(ranges)} series has "
             f"{longest} there; give more history, a wider range or a shorter lookback"
         )
     return windows
 
 
 def train_windows(
-    series: Mapping[str, Series],
+    series: Mapping[str, CandleSeries],
     shape: WindowShape,
     start: np.datetime64,
     end: np.datetime64,
     stride: int = 1,
-) -> Windows:
+) -> WindowDataset:
     """Windows whose every bar has `start <= time < end`, one each `stride` bars.
 
     Raises `TrainingError` where there is none.
     """
     starts = {}
-    for name, one in series.items():
-        low, high = _between(one, start, end)
+    for name, candles in series.items():
+        low, high = _positions(candles, start, end)
         starts[name] = list(range(low, high - shape.bars + 1, stride))
-    return _refuse_empty("training", Windows(series, shape, starts), start, end)
+    return _refuse_empty("training", WindowDataset(series, shape, starts), start, end)
 
 
 def validation_windows(
-    series: Mapping[str, Series],
+    series: Mapping[str, CandleSeries],
     shape: WindowShape,
     start: np.datetime64,
     end: np.datetime64,
     stride: int = 1,
-) -> Windows:
+) -> WindowDataset:
     """Windows whose target bars all have `start <= time < end`; lookbacks may reach back further.
 
     Raises `TrainingError` where there is none.
     """
     starts = {}
-    for name, one in series.items():
-        low, high = _between(one, start, end)
+    for name, candles in series.items():
+        low, high = _positions(candles, start, end)
         first = max(low - shape.lookback, 0)
         starts[name] = list(range(first, high - shape.bars + 1, stride))
-    return _refuse_empty("validation", Windows(series, shape, starts), start, end)
+    return _refuse_empty("validation", WindowDataset(series, shape, starts), start, end)
 
 
 class EpochOrder(Sampler[list[int]]):
@@ -188,30 +209,30 @@ class EpochOrder(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch))
         order = torch.randperm(self.n_windows, generator=generator)
-        mine = order[self.rank :: self.world].tolist()
+        share = order[self.rank :: self.world].tolist()
         for number in range(self.first, self.batches):
-            yield mine[number * self.batch_size : (number + 1) * self.batch_size]
+            yield share[number * self.batch_size : (number + 1) * self.batch_size]
 
 
 class EpochLoader:
     """`loader(epoch, first_batch)` gives that epoch's training batches from that one on."""
 
-    def __init__(self, windows: Windows, order: EpochOrder) -> None:
+    def __init__(self, windows: WindowDataset, order: EpochOrder) -> None:
         self.order = order
         # Its own generator: a loader without one draws from the global one.
-        self.loader: DataLoader[Batch] = DataLoader(
+        self.loader: DataLoader[WindowBatch] = DataLoader(
             windows, batch_sampler=order, generator=torch.Generator()
         )
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __call__(self, epoch: int, first_batch: int) -> Iterator[Batch]:
+    def __call__(self, epoch: int, first_batch: int) -> Iterator[WindowBatch]:
         self.order.start_at(epoch, first_batch)
         yield from self.loader
 
 
-def validation_loader(windows: Windows, batch_size: int) -> DataLoader[Batch]:
+def validation_loader(windows: WindowDataset, batch_size: int) -> DataLoader[WindowBatch]:
     """Every window once, in order; the last batch may be short."""
     return DataLoader(windows, batch_size, generator=torch.Generator())
 

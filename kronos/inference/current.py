@@ -2,31 +2,31 @@
 
 Knows modules and samplers; nothing of candles. The fused sampler is a frozen copy, so before each
 use the modules are compared with what it was made of: their structure, every bit of their weights,
-and the settings. Where they are not the plain modules they are called as they are, uncached.
+and the settings. Modules that are not the plain ones are called as they are, without caches.
 """
 
 from __future__ import annotations
 
-import sys
-import warnings
-from pathlib import Path
-
+import numpy as np
 import torch
+from tqdm.auto import tqdm
 
-from kronos.checksum import weights_checksum
-from kronos.errors import UncachedWarning
+from kronos.errors import UncachedWarning, warn_caller
+from kronos.inference.batch import SeriesBatch
+from kronos.inference.checksum import weights_checksum
+from kronos.inference.plain import PlainSampler
+from kronos.inference.sampler import Sampler
+from kronos.inference.sampling import SamplingParams
+from kronos.inference.structure import departures
 from kronos.model import Kronos
-from kronos.plain import PlainSampler
-from kronos.sampler import Sampler
-from kronos.structure import departures
+from kronos.prepare import whole_number
 from kronos.tokenizer import KronosTokenizer
 
-PACKAGE = str(Path(__file__).parent)
 AnySampler = Sampler | PlainSampler
 
 
 class CurrentSampler:
-    """Hands out a sampler, and keeps it for as long as nothing that it depends on changes."""
+    """Gives a sampler, and keeps it for as long as nothing that it depends on changes."""
 
     def __init__(self) -> None:
         self._state: object = None
@@ -41,13 +41,14 @@ class CurrentSampler:
         dtype: str,
         max_bytes: int,
     ) -> AnySampler:
-        """The arguments are those of `Sampler`. Says once for each cause why it is uncached."""
+        """A sampler for the arguments of `Sampler`; warns once of each cause that makes it a plain
+        one."""
         causes = departures(model, tokenizer)
         if causes:
             self._state = self._sampler = None
             self._warn([cause for cause in causes if cause not in self._warned])
             return PlainSampler(model, tokenizer, max_context)
-        # How products are split, and with it the last bits, can hang on the number of threads.
+        # How products are split, and with it the last bits, can depend on the number of threads.
         settings = max_context, dtype, max_bytes, torch.get_num_threads()
         state = weights_checksum(model, tokenizer), settings
         if self._sampler is None or self._state != state:
@@ -61,17 +62,21 @@ class CurrentSampler:
             return
         self._warned.update(causes)
         more = f" (and {len(causes) - 1} more like it)" if len(causes) > 1 else ""
-        warnings.warn(
+        warn_caller(
             f"{causes[0]}{more}: forecasts call the modules as they are, without caches, which is "
             "much slower, in the modules' own dtype; for fast ones merge adapters into the weights",
             UncachedWarning,
-            stacklevel=_callers_level(),
         )
 
 
-def _callers_level() -> int:
-    """`stacklevel` of the first caller outside this package, for a warning raised by `_warn`."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        level, frame = level + 1, frame.f_back
-    return level
+def sample_with_bar(
+    sampler: AnySampler,
+    batch: SeriesBatch,
+    params: SamplingParams,
+    sample_count: int,
+    verbose: bool,
+) -> np.ndarray:
+    """Normalised paths `[B, S, P, 6]`, with a progress bar where `verbose`."""
+    samples = whole_number(sample_count, "sample_count", 1)
+    with tqdm(total=len(batch.x), unit="series", disable=not verbose) as bar:
+        return sampler.sample(batch, params, samples, progress=bar.update)
