@@ -1,0 +1,1 @@
+"""From candles to weights and a card."""

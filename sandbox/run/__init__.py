@@ -1,0 +1,1 @@
+"""One run: from options to portfolios, and to a run folder."""
