@@ -1,1 +1,1 @@
-"""A bar arrives, orders fill, a strategy decides, the books are kept. Knows no model and no file of data."""
+"""A bar arrives, orders fill, a strategy decides, the books are kept. Knows no model."""
