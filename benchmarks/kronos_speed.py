@@ -6,8 +6,9 @@
 Random weights at the size of a published model, the same inputs for both, greedy, so that token ids
 can be compared. Runs of the two sides alternate and the best of each counts, as other work on the
 machine only ever adds time. Prints ratio, sampled bars a second, share of this machine's measured
-matrix-product peak, what bfloat16 does to forecasts, the share of sampled tokens that another
-number of threads flips, and peak memory.
+matrix-product peak, what a nucleus costs with and without a sort of the vocabulary, what bfloat16
+does to forecasts, the share of sampled tokens that another number of threads flips, and peak
+memory.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
 from kronos import Kronos, KronosTokenizer
 from kronos.inference.batch import SeriesBatch
+from kronos.inference.nucleus import nucleus_threshold, sorted_threshold
 from kronos.inference.sampler import Sampler
 from kronos.inference.sampling import SamplingParams
 
@@ -205,6 +208,42 @@ def measure(
         print(" | ".join(row), flush=True)
 
 
+def nucleus_cost(sampler: Recorder, repeats: int) -> None:
+    """The nucleus without a sort beside a sort of the whole vocabulary: whole sampling, one step.
+
+    Random weights have flat rows, of which 64 candidates never hold the mass; trained ones have
+    peaked rows.
+    """
+    w, params = WORKLOADS[1], SamplingParams(top_p=0.9)
+    batch, ways = w.batch(), {"no sort": nucleus_threshold, "sort": sorted_threshold}
+    best, ids = dict.fromkeys(ways, float("inf")), {}
+    for _ in range(repeats + 1):  # the first run warms up
+        for name, way in ways.items():
+            sampler.drawn = []
+            with patch("kronos.inference.sampling.nucleus_threshold", way):
+                seconds = timed(lambda: sampler.sample(batch, params, w.samples))
+            best[name], ids[name] = min(best[name], seconds), drawn_rows(w, sampler)
+    same = "equal" if np.array_equal(ids["no sort"], ids["sort"]) else "DIFFERENT"
+    print(
+        f"{w.label} top_p=0.9: {best['no sort']:.3f} s, with a sort {best['sort']:.3f} s "
+        f"({best['sort'] / best['no sort']:.2f}x), tokens {same}"
+    )
+    for label, spread in (("flat", 0.6), ("peaked", 4.0)):
+        steps = ", ".join(_step_cost(rows, spread) for rows in (4, 40, 320))
+        print(f"nucleus of {label} rows: {steps}")
+
+
+def _step_cost(rows: int, spread: float) -> str:
+    """Both ways for `rows` rows of normal logits with that standard deviation."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(rows, 2 ** BITS["s1_bits"], generator=generator) * spread
+    probs, best = logits.softmax(-1), [float("inf")] * 2
+    for _ in range(20):
+        for i, way in enumerate((nucleus_threshold, sorted_threshold)):
+            best[i] = min(best[i], timed(lambda way=way: way(probs, 0.9)))  # type: ignore[misc]
+    return f"{rows} rows {best[0] * 1e3:.2f} ms ({best[1] / best[0]:.1f}x as fast as a sort)"
+
+
 def bf16_effect(samplers: dict[str, Recorder]) -> None:
     """What bfloat16 does to the mean and the width of sampled closes."""
     w = Workload(8, 120, 10, 100, None, None)
@@ -289,6 +328,7 @@ def main() -> None:
     if set(samplers) >= {"float32", "bfloat16"}:
         bf16_effect(samplers)
     if "float32" in samplers:
+        nucleus_cost(samplers["float32"], args.repeats)
         thread_flips(samplers["float32"])
     if args.device == "cpu":
         peak_memory(args.size)

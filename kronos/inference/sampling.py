@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from kronos.errors import InputError
+from kronos.inference.nucleus import nucleus_threshold
 
 KEY_LIMIT = 2**63 - 1  # keys without a seed are drawn below this
-NUCLEUS_HEAD = 64  # candidates looked at before a full sort is worth its time
 
 
 def unseeded_keys(count: int) -> list[int]:
@@ -59,19 +59,6 @@ def _keep_top_k(logits: Tensor, k: int) -> Tensor:
     return logits.masked_fill(logits < threshold, -torch.inf)
 
 
-def _nucleus_threshold(probs: Tensor, top_p: float) -> Tensor:
-    """The least probability that stays in the nucleus, `[R, 1]`: tokens are taken in falling order
-    for as long as the mass before them is not above `top_p`."""
-    head = min(NUCLEUS_HEAD, probs.shape[-1])
-    ranked = probs.topk(head, -1).values
-    mass = ranked.cumsum(-1)
-    if head < probs.shape[-1] and bool((mass[:, -1] <= top_p).any()):
-        ranked = probs.sort(-1, descending=True).values
-        mass = ranked.cumsum(-1)
-    last = (mass <= top_p).sum(-1, keepdim=True).clamp_(max=ranked.shape[-1] - 1)
-    return ranked.gather(-1, last)
-
-
 def token_probs(logits: Tensor, params: SamplingParams) -> Tensor:
     """Logits `[R, V]` → the probabilities that tokens are drawn from, `[R, V]`, rows sum to 1.
 
@@ -82,7 +69,7 @@ def token_probs(logits: Tensor, params: SamplingParams) -> Tensor:
         return _keep_top_k(logits, params.top_k).softmax(-1)
     probs = logits.softmax(-1)
     if params.top_p < 1:
-        probs = probs.masked_fill(probs < _nucleus_threshold(probs, params.top_p), 0.0)
+        probs = probs.masked_fill(probs < nucleus_threshold(probs, params.top_p), 0.0)
         probs = probs / probs.sum(-1, keepdim=True)
     return probs
 

@@ -221,6 +221,21 @@ def test_both_top_k_and_top_p_warn_and_top_k_counts(call: Call) -> None:
     np.testing.assert_array_equal(both, call.paths(top_k=2))
 
 
+@pytest.mark.parametrize("method", ["predict", "predict_batch", "paths"])
+@pytest.mark.parametrize("context", [CONTEXT, BARS - 1])
+def test_a_warning_names_the_line_that_called(
+    golden_tiny: Golden, call: Call, method: str, context: int
+) -> None:
+    predictor = golden_tiny.predictor(max_context=context)
+    args = call.df, call.x, call.y
+    listed = args if method == "predict" else [[arg] for arg in args]
+    options: dict[str, Any] = {"top_k": 2, "top_p": 0.5} if context == CONTEXT else {"top_k": 1}
+    options |= {"top_p": 1.0} if context < CONTEXT else {}
+    with pytest.warns(UserWarning) as caught:
+        getattr(predictor, method)(*listed, STEPS, verbose=False, seed=0, **options)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 @torch.no_grad()
 def by_definition(golden: Golden, call: Call, context: int) -> np.ndarray:
     """The greedy forecast, without caches: normalise and encode all bars, see the last ones."""
