@@ -1,4 +1,8 @@
-"""Kronos: a foundation model for candlesticks (arXiv 2508.02739), faithful and fast."""
+"""Kronos: a foundation model for candlesticks (arXiv 2508.02739), faithful and fast.
+
+Read in this order: `layers`, `quantizer`, `tokenizer`, `model`, `prepare`, `forecast`, `predictor`,
+`hub`. `kronos.inference` has the fast sampler, `kronos.training` losses, data sets and fitting.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from kronos.errors import (
 from kronos.forecast import COLUMNS, Forecast
 from kronos.hub import Checkpoint, find, load
 from kronos.inference.draws import series_key
-from kronos.prepare import time_stamps
+from kronos.prepare import bar_stamps, time_stamps
 
 if TYPE_CHECKING:
     from kronos.inference.compat import (
@@ -55,6 +59,7 @@ __all__ = [
     "UncachedWarning",
     "UnknownModelError",
     "auto_regressive_inference",
+    "bar_stamps",
     "calc_time_stamps",
     "find",
     "load",

@@ -1,7 +1,7 @@
 """What a forecast is: every sampled path of one symbol, and what can be read off them.
 
 Knows paths in price units; nothing of models or portfolios. Raw paths stay raw; `repaired` gives
-candles that can be drawn or traded from, and says what share it touched.
+candles that can be drawn or traded from, and says what share it changed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FloatArray = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """S sampled paths of P bars.
+    """S sampled paths of P bars of one symbol.
 
     symbol: whose. asof: close time of the last bar that was seen. close: the close then.
     index: close times of the P bars forecast. paths: `[S, P, 6]` fp32, columns as `COLUMNS`, in
@@ -86,9 +86,9 @@ class Forecast:
         return pd.DataFrame(self.paths.reshape(-1, len(COLUMNS)), index, list(COLUMNS))
 
     def repaired(self) -> tuple[Forecast, float]:
-        """Candles that hold together, and the share of candles that had to be touched.
+        """The forecast with valid candles, and the share of candles that had to be changed.
 
-        High is raised and low lowered to hold open and close; volume and amount are at least 0.
+        High is raised and low lowered to enclose open and close; volume and amount are at least 0.
         Open and close stay as they are.
         """
         fixed = self.paths.copy()
@@ -96,8 +96,8 @@ class Forecast:
         np.maximum(fixed[..., HIGH], body.max(-1), out=fixed[..., HIGH])
         np.minimum(fixed[..., LOW], body.min(-1), out=fixed[..., LOW])
         np.maximum(fixed[..., VOLUME:], 0, out=fixed[..., VOLUME:])
-        touched = (fixed != self.paths).any(-1)
-        return replace(self, paths=fixed), float(touched.mean())
+        changed = (fixed != self.paths).any(-1)
+        return replace(self, paths=fixed), float(changed.mean())
 
 
 def _quantiles(values: FloatArray, *qs: float) -> list[float]:
@@ -105,10 +105,10 @@ def _quantiles(values: FloatArray, *qs: float) -> list[float]:
     ranked: list[float] = np.sort(values).tolist()
     if math.isnan(ranked[-1]):
         return [math.nan] * len(qs)
-    found = []
+    quantiles = []
     for q in qs:
         place, share = divmod((len(ranked) - 1) * q, 1)
         below, above = ranked[int(place)], ranked[min(int(place) + 1, len(ranked) - 1)]
         gap = above - below
-        found.append(above - gap * (1 - share) if share >= 0.5 else below + gap * share)
-    return found
+        quantiles.append(above - gap * (1 - share) if share >= 0.5 else below + gap * share)
+    return quantiles

@@ -142,19 +142,19 @@ class Checkpoint:
         from kronos.model import Kronos
         from kronos.tokenizer import KronosTokenizer
 
-        net = read_checkpoint(Kronos, self.model_folder)
-        coder = read_checkpoint(KronosTokenizer, self.tokenizer_folder)
-        if (net.s1_bits, net.s2_bits) != (coder.s1_bits, coder.s2_bits):
+        model = read_checkpoint(Kronos, self.model_folder)
+        tokenizer = read_checkpoint(KronosTokenizer, self.tokenizer_folder)
+        if (model.s1_bits, model.s2_bits) != (tokenizer.s1_bits, tokenizer.s2_bits):
             raise CheckpointError(
-                f"{self.model_folder} has tokens of {net.s1_bits}+{net.s2_bits} bits, "
-                f"{self.tokenizer_folder} of {coder.s1_bits}+{coder.s2_bits}: they do not go "
-                "together"
+                f"{self.model_folder} has tokens of {model.s1_bits}+{model.s2_bits} bits, "
+                f"{self.tokenizer_folder} of {tokenizer.s1_bits}+{tokenizer.s2_bits}: they do not "
+                "go together"
             )
         if _fingerprint(self.model_folder, self.tokenizer_folder) != self.fingerprint:
             raise CheckpointError(
                 f"the files of model {self.name} have changed since they were found: run again"
             )
-        return net, coder
+        return model, tokenizer
 
 
 def load(name: str = "bundled") -> Checkpoint:
@@ -175,9 +175,9 @@ def find(name: str = "bundled") -> Checkpoint:
     if name == "bundled":
         return _find_folder(BUNDLED, name)
     if name in PUBLISHED:
-        known = PUBLISHED[name]
-        folders = _fetch(known.model), _fetch(known.tokenizer)
-        return _find_pair(name, *folders, known.max_context, known.seen_until)
+        published = PUBLISHED[name]
+        folders = _fetch(published.model), _fetch(published.tokenizer)
+        return _find_pair(name, *folders, published.max_context, published.seen_until)
     if name == "large":
         raise UnknownModelError(
             "model 'large' (499.2 M parameters) has no open weights; published are mini, small, "
@@ -186,7 +186,7 @@ def find(name: str = "bundled") -> Checkpoint:
     if Path(name).is_dir():
         return _find_folder(Path(name), name)
     if "," in name:
-        model, tokenizer = (_hub_id(part, name) for part in _two(name))
+        model, tokenizer = (_hub_id(part, name) for part in _pair_of_ids(name))
         return _find_pair(name, _fetch(model), _fetch(tokenizer), DEFAULT_CONTEXT, None)
     known_names = ["bundled", *PUBLISHED]
     close = difflib.get_close_matches(name, known_names, 1)
@@ -197,7 +197,7 @@ def find(name: str = "bundled") -> Checkpoint:
     )
 
 
-def _two(name: str) -> list[str]:
+def _pair_of_ids(name: str) -> list[str]:
     parts = [part.strip() for part in name.split(",")]
     if len(parts) != 2:
         raise UnknownModelError(f"a hub pair is MODEL@COMMIT,TOKENIZER@COMMIT, got {name!r}")
@@ -215,14 +215,14 @@ def _hub_id(text: str, name: str) -> HubFiles:
 
 
 def _find_folder(folder: Path, name: str) -> Checkpoint:
-    parts = folder / "model", folder / "tokenizer"
-    for part in parts:
-        if not part.is_dir():
+    folders = folder / "model", folder / "tokenizer"
+    for needed in folders:
+        if not needed.is_dir():
             raise CheckpointError(
-                f"{folder} has no folder {part.name}/; it needs model/, tokenizer/"
+                f"{folder} has no folder {needed.name}/; it needs model/, tokenizer/"
             )
-    context, seen = _card(folder / "card.json")
-    return _find_pair(name, *parts, context, seen)
+    context, seen_until = _card(folder / "card.json")
+    return _find_pair(name, *folders, context, seen_until)
 
 
 def _card(path: Path) -> tuple[int, dt.date | None]:
@@ -230,10 +230,10 @@ def _card(path: Path) -> tuple[int, dt.date | None]:
     if not path.exists():
         return DEFAULT_CONTEXT, None
     card = _read_json(path)
-    seen = card.get("seen_until")
+    seen_until = card.get("seen_until")
     try:
         context = whole_number(card.get("max_context", DEFAULT_CONTEXT), "max_context", 1)
-        return context, None if seen is None else dt.date.fromisoformat(seen)
+        return context, None if seen_until is None else dt.date.fromisoformat(seen_until)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from None
 
@@ -306,7 +306,7 @@ def _fetch(files: HubFiles) -> Path:
 
 
 def hf_hub_download(repo: str, file: str, *, revision: str) -> str:
-    """The hub's own, imported where it is needed: most runs ask no hub."""
+    """The hub's own function, imported where it is needed: most runs ask no hub."""
     from huggingface_hub import hf_hub_download as download
 
     return download(repo, file, revision=revision)
@@ -325,7 +325,7 @@ def _download(files: HubFiles, file: str) -> Path:
 
 
 def _check(path: Path, sha256: str | None, size: int | None) -> None:
-    path = path.resolve()  # the cache links to it; with the link alone deleted it would come back
+    path = path.resolve()  # the cache holds a link; deleting that alone would not remove the file
     actual = path.stat().st_size
     if size is not None and actual != size:
         raise CheckpointError(

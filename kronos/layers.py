@@ -53,7 +53,7 @@ def rotary_tables(inv_freq: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn `x [..., T, D]` by the angles of `cos, sin [T, D]` (half-split layout)."""
+    """Rotate `x [..., T, D]` by the angles of `cos, sin [T, D]` (half-split layout)."""
     x1, x2 = x.chunk(2, dim=-1)
     return (x * cos + torch.cat((-x2, x1), dim=-1) * sin).type_as(x)
 
@@ -136,9 +136,9 @@ class SelfAttention(Attention):
 class CrossAttention(Attention):
     """Attention of s1 embeddings over hidden states.
 
-    As published: the rotation tables have the query's length, so one query (sampling) leaves it and
-    every key unturned, while a whole sequence (training) turns both; and the attention is causal in
-    training mode only.
+    As published: the rotation tables have the query's length, so that with one query (sampling)
+    neither it nor any key is rotated, while a whole sequence (training) has both rotated; and the
+    attention is causal in training mode only.
     """
 
     def forward(

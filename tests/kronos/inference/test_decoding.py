@@ -9,7 +9,7 @@ from kronos.inference.cache import CacheSize, LayerCache
 from kronos.inference.decoding import TileDecoder
 from kronos.inference.fused import FusedKronos
 from kronos.inference.operand import ROW_QUANTUM
-from tests.kronos.test_cached_logits import random_ids, small_model
+from tests.kronos.inference.test_cached_logits import random_ids, small_model
 
 B, LENGTH, HORIZON, SAMPLES = 2, 6, 5, 3
 

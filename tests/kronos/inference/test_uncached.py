@@ -20,7 +20,7 @@ from kronos.inference.plain import PlainSampler
 from kronos.inference.structure import departures
 from kronos.layers import SelfAttention
 from tests.kronos.conftest import Golden
-from tests.kronos.test_as_held import paths
+from tests.kronos.inference.test_as_held import paths
 
 
 class LowRank(nn.Module):

@@ -13,7 +13,7 @@ from kronos import Kronos, KronosTokenizer
 from kronos.inference.operand import ROW_QUANTUM, Operand, pad_rows, row_quantum
 from kronos.inference.sampler import Sampler
 from tests.kronos.conftest import Golden
-from tests.kronos.test_as_held import paths
+from tests.kronos.inference.test_as_held import paths
 
 
 @contextmanager
