@@ -8,7 +8,6 @@ and the settings. Modules that are not the plain ones are called as they are, wi
 from __future__ import annotations
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 from kronos.errors import UncachedWarning, warn_caller
@@ -48,10 +47,8 @@ class CurrentSampler:
             self._state = self._sampler = None
             self._warn([cause for cause in causes if cause not in self._warned])
             return PlainSampler(model, tokenizer, max_context)
-        # How products are split, and with it the last bits, can depend on the number of threads.
-        settings = max_context, dtype, max_bytes, torch.get_num_threads()
-        state = weights_checksum(model, tokenizer), settings
-        if self._sampler is None or self._state != state:
+        state = weights_checksum(model, tokenizer), (max_context, dtype, max_bytes)
+        if self._sampler is None or self._state != state or not self._sampler.suits_threads():
             self._state = self._sampler = None  # before another copy of the weights is made
             self._sampler = Sampler(model, tokenizer, max_context, dtype, max_bytes)
             self._state = state

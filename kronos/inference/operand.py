@@ -76,19 +76,28 @@ def row_quantum(operands: Iterable[Operand | nn.Linear]) -> int | None:
     Tried with these operands, one of each size, on their device and with this number of threads;
     None where no small number is enough.
     """
-    by_size = {(type(op), op.in_features, op.out_features, op.weight.dtype): op for op in operands}
+    tried = of_each_size(operands)
     for quantum in (ROW_QUANTUM, 2 * ROW_QUANTUM, 4 * ROW_QUANTUM, 8 * ROW_QUANTUM):
-        if all(_rows_agree(operand, quantum) for operand in by_size.values()):
+        if all(_rows_agree(operand, quantum) for operand in tried):
             return quantum
     return None
 
 
-def _rows_agree(operand: Operand | nn.Linear, quantum: int) -> bool:
-    """Whether products of some multiples of `quantum` rows equal those rows of a large product."""
+def of_each_size(operands: Iterable[Operand | nn.Linear]) -> list[Operand | nn.Linear]:
+    by_size = {(type(op), op.in_features, op.out_features, op.weight.dtype): op for op in operands}
+    return list(by_size.values())
+
+
+def products(operand: Operand | nn.Linear, quantum: int = ROW_QUANTUM) -> list[Tensor]:
+    """Products `[n, out]` of the same random rows: of many, and of the first few quanta of them."""
     generator = torch.Generator("cpu").manual_seed(0)
     size = MANY_ROWS, operand.in_features
     x = torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
     x = x.to(operand.weight.device, operand.weight.dtype)
-    whole = operand(x)
-    counts = [quantum * i for i in QUANTA_TRIED]
-    return all(torch.equal(operand(x[:n]), whole[:n]) for n in counts)
+    return [operand(x[:n]) for n in (MANY_ROWS, *(quantum * i for i in QUANTA_TRIED))]
+
+
+def _rows_agree(operand: Operand | nn.Linear, quantum: int) -> bool:
+    """Whether products of some multiples of `quantum` rows equal those rows of a large product."""
+    whole, *smaller = products(operand, quantum)
+    return all(torch.equal(some, whole[: len(some)]) for some in smaller)

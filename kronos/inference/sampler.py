@@ -2,7 +2,8 @@
 
 Knows normalised candles `[B, L, 6]`, stamps and keys; nothing of prices, frames or files. A path
 depends on the weights, the sampling settings, the seed and its own series alone, not on what else
-is in the batch: tiles hold whole quanta of rows (see `inference.operand`) and uniforms are keyed.
+is in the batch nor on how many threads compute: tiles hold whole quanta of rows (see
+`inference.operand`), threads are as many as agree (`inference.threads`) and uniforms are keyed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from kronos.inference.draws import uniforms
 from kronos.inference.fused import FusedKronos, FusedTokenizer
 from kronos.inference.operand import ROW_QUANTUM, row_quantum
 from kronos.inference.sampling import SamplingParams, draw_tokens
+from kronos.inference.threads import LITTLE_WORK, agreeing_threads, threads
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
 
@@ -61,9 +63,14 @@ class Sampler:
         self.device = next(model.parameters()).device
         self.max_context, self.max_bytes = max_context, max_bytes
         with torch.inference_mode(), without_autocast(self.device):
-            self.model = FusedKronos(_in_float32(model), DTYPES[dtype], max_context)
-            self.tokenizer = FusedTokenizer(_in_float32(tokenizer), DTYPES[dtype], max_context)
-            quantum = row_quantum([*self.model.operands, *self.tokenizer.operands])
+            with threads(1):
+                self.model = FusedKronos(_in_float32(model), DTYPES[dtype], max_context)
+                self.tokenizer = FusedTokenizer(_in_float32(tokenizer), DTYPES[dtype], max_context)
+                operands = [*self.model.operands, *self.tokenizer.operands]
+                quantum = row_quantum(operands)
+            self.threads = agreeing_threads(operands)
+        self.made_for_threads = torch.get_num_threads()
+        self.multiplications = sum(op.in_features * op.out_features for op in operands)  # a bar
         self.quantum = quantum or ROW_QUANTUM
         self.fixed_tiles = quantum is None
 
@@ -83,12 +90,27 @@ class Sampler:
             series = np.arange(start, min(start + tile, count))
             padded = np.resize(series, tile) if self.fixed_tiles else series
             u = uniforms(seed, [batch.keys[i] for i in padded], batch.horizon, samples)
-            with torch.inference_mode(), without_autocast(self.device):
+            bars = len(padded) * (length + samples * batch.horizon)
+            with (
+                torch.inference_mode(),
+                without_autocast(self.device),
+                threads(self._threads_for(bars)),
+            ):
                 paths = self._tile(batch.x[padded], batch.stamps[padded], u, params)
             out[series] = paths[: len(series)].cpu().numpy()
             if progress is not None:
                 progress(len(series))
         return out
+
+    def suits_threads(self) -> bool:
+        """Whether it was made for torch's number of threads as it is now; one is always right."""
+        return torch.get_num_threads() in (1, self.made_for_threads)
+
+    def _threads_for(self, bars: int) -> int:
+        """How many threads compute a tile of so many bars, history and samples."""
+        if self.device.type == "cpu" and bars * self.multiplications <= LITTLE_WORK:
+            return 1
+        return min(torch.get_num_threads(), self.threads)
 
     def tile_series(self, length: int, horizon: int, samples: int) -> int:
         """How many series of these lengths go into one tile."""
