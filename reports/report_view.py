@@ -138,8 +138,8 @@ def _signals(run: Run) -> str:
 def _notes(run: Run, seen: str) -> list[str]:
     """What to know before believing a figure."""
     # the run's own note on its model says the same as `seen` with the weights' name
-    notes = [note for note in run.notes if not (seen and note.startswith("Model: "))]
-    return notes + _missing(run)
+    model_note = (run.record.get("model") or {}).get("note") if seen else None
+    return [note for note in run.notes if note != model_note] + _missing(run)
 
 
 def _seen_sentence(run: Run) -> str:

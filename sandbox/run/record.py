@@ -17,6 +17,7 @@ from sandbox.trading.engine import Backtest
 from sandbox.words import counted, listed
 
 if TYPE_CHECKING:
+    import kronos
     from sandbox.run.prepare import Prepared
 
 MOST_FILLS_AN_ORDER = 1.5  # on average, before a reader is told
@@ -48,11 +49,16 @@ def record(run: Prepared, traded: AllTraded, notes: Sequence[str]) -> dict[str, 
             "fingerprint": model.fingerprint,
             "seen_until": model.seen_until,
             "max_context": model.max_context,
+            "note": _model_note(run, model),  # one of the notes below
         },
         "orders_refused": {portfolio.name: backtest.refused for portfolio, backtest in traded},
         "notes": list(notes),
         "packages": package_versions(),
     }
+
+
+def _model_note(run: Prepared, checkpoint: kronos.Checkpoint) -> str:
+    return model_sentence(checkpoint, run.market.start, run.market.end)
 
 
 def _portfolio(portfolio: Portfolio) -> dict[str, Any]:

@@ -178,7 +178,8 @@ def test_metrics_json_has_the_names_that_its_readers_use(run_folder, no_sheets):
 
 
 def test_what_the_model_has_seen_is_said_first_and_the_table_split(run_folder, no_sheets):
-    model = {"name": "mini", "fingerprint": "ab", "seen_until": "2020-08-14", "max_context": 512}
+    model = {"name": "mini", "fingerprint": "ab", "seen_until": "2020-08-14", "max_context": 512,
+             "note": "Model: mini was trained."}  # fmt: skip
     folder = run_folder(model=model, notes=["Model: mini was trained.", "Data: survivors."])
     assert main([str(folder)]) == 0
     text = page_of(folder).text
