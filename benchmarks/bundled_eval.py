@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 import kronos
 from feeds import load
 from kronos.inference.draws import series_key
-from sandbox.checkpoints.bundled import session_series
+from kronos.training.dataset import CandleSeries
 from sandbox.checkpoints.card import read_card, write_card
 from sandbox.interrupts import leave
 
@@ -62,7 +62,7 @@ def cases_between(
     `end`.
     """
     low, high = np.datetime64(start, "s"), np.datetime64(end, "s")
-    series = {name: session_series(frame) for name, frame in frames.items()}
+    series = {name: CandleSeries.of(frame, daily=True) for name, frame in frames.items()}
     sessions = np.unique(np.concatenate([one.times for one in series.values()]))
     chosen = sessions[(sessions >= low) & (sessions < high)][::stride]
     rows: list[tuple[str, int]] = []

@@ -30,28 +30,27 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from feeds import load
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
-from kronos.training.dataset import CandleSeries as Series
 from kronos.training.dataset import (
+    CandleSeries,
     EpochLoader,
     EpochOrder,
+    WindowDataset,
     WindowShape,
     train_windows,
     validation_loader,
     validation_windows,
 )
-from kronos.training.dataset import WindowDataset as Windows
 from kronos.training.fit import (
     EpochReport,
     TrainConfig,
+    TrainingProgress,
+    TrainingRun,
     fit,
     seeded,
     tokenizer_config,
 )
-from kronos.training.fit import TrainingProgress as Progress
-from kronos.training.fit import TrainingRun as Fit
 from kronos.training.objectives import (
     PredictorObjective,
     TokenizerObjective,
@@ -59,12 +58,11 @@ from kronos.training.objectives import (
     unigram_nats,
 )
 from sandbox.checkpoints.card import write_card
+from sandbox.checkpoints.series import SAMPLES, load_samples
 from sandbox.cli import guarded
 from sandbox.interrupts import leave
-from sandbox.progress import Progress as MoveBar
-from sandbox.progress import progress_bar
+from sandbox.progress import Progress, progress_bar
 
-SAMPLES = ("sample", "sample:ph")
 TRAIN_END, SEEN_END = np.datetime64("2018-01-01"), np.datetime64("2019-01-01")  # both exclusive
 BEGINNING = np.datetime64("1900-01-01")
 MAX_CONTEXT = 512  # bars
@@ -145,46 +143,15 @@ QUICK = replace(
 )
 
 
-def session_stamps(sessions: pd.DatetimeIndex) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Daily bars' stamps `[n, 5]`: no minute, no hour, then weekday, day and month."""
-    zero = np.zeros(len(sessions), np.int64)
-    parts = (zero, zero, sessions.day_of_week, sessions.day, sessions.month)
-    return np.stack([np.asarray(part, np.int64) for part in parts], -1)
-
-
-def session_series(frame: pd.DataFrame) -> Series:
-    """A frame of daily candles as arrays, its close times replaced by their dates."""
-    index = pd.DatetimeIndex(frame.index)
-    sessions = index.normalize().tz_localize(None)
-    columns = ["open", "high", "low", "close", "volume", "amount"]
-    return Series(
-        frame[columns].to_numpy(np.float32),
-        session_stamps(sessions),
-        sessions.to_numpy().astype("datetime64[s]"),
-    )
-
-
-def load_samples() -> dict[str, Series]:
-    """Both samples up to the last bar that training may see, named `spec/symbol`."""
-    out = {}
-    for spec in SAMPLES:
-        for symbol, frame in load(spec).frames.items():
-            sessions = pd.DatetimeIndex(frame.index).normalize().tz_localize(None)
-            seen = frame[sessions < pd.Timestamp(str(SEEN_END))]
-            if len(seen):
-                out[f"{spec}/{symbol}"] = session_series(seen)
-    return out
-
-
 class EpochBars:
     """A progress bar for each epoch of a stage, and a line of what the epoch came to."""
 
-    def __init__(self, stage: str, run: Fit, bars: ExitStack) -> None:
+    def __init__(self, stage: str, run: TrainingRun, bars: ExitStack) -> None:
         """The bar that is shown is closed with `bars`."""
         self._stage, self._run, self._bars = stage, run, bars
-        self._move: MoveBar | None = None
+        self._move: Progress | None = None
 
-    def step(self, at: Progress, _: float) -> None:
+    def step(self, at: TrainingProgress, _: float) -> None:
         if self._move is None:
             label = f"{self._stage}, epoch {at.epoch + 1}/{self._run.config.epochs}"
             self._move = self._bars.enter_context(progress_bar(label, "steps"))
@@ -205,11 +172,11 @@ class EpochBars:
 class Data:
     """The windows of one stage."""
 
-    train: Windows
-    validation: Windows
+    train: WindowDataset
+    validation: WindowDataset
 
 
-def windows_of(series: Mapping[str, Series], recipe: Recipe, horizon: int) -> Data:
+def windows_of(series: Mapping[str, CandleSeries], recipe: Recipe, horizon: int) -> Data:
     """Training windows of `horizon` and the validation windows, the same ones in both stages."""
     check = WindowShape(recipe.lookback, recipe.validation_horizon)
     return Data(
@@ -218,7 +185,9 @@ def windows_of(series: Mapping[str, Series], recipe: Recipe, horizon: int) -> Da
     )
 
 
-def run_stage(name: str, objective: nn.Module, data: Data, recipe: Recipe, file: Path) -> Fit:
+def run_stage(
+    name: str, objective: nn.Module, data: Data, recipe: Recipe, file: Path
+) -> TrainingRun:
     """Train one stage, resuming from `file`; the model ends with its best epoch's weights."""
     sizes = TOKENIZER if name == "tokenizer" else MODEL
     config: TrainConfig = getattr(recipe, name)
@@ -226,7 +195,7 @@ def run_stage(name: str, objective: nn.Module, data: Data, recipe: Recipe, file:
     order_seed = recipe.seed + STAGES.index(name)
     order = EpochOrder(len(data.train), config.batch_size, order_seed, config.batches_per_epoch)
     loader = EpochLoader(data.train, order)
-    run = Fit(objective, config, len(loader), f"{name} {sizes} {shapes} {len(data.train)}")
+    run = TrainingRun(objective, config, len(loader), f"{name} {sizes} {shapes} {len(data.train)}")
     with ExitStack() as stack:
         bars = EpochBars(name, run, stack)
         fit(
@@ -242,7 +211,7 @@ def run_stage(name: str, objective: nn.Module, data: Data, recipe: Recipe, file:
 
 
 def build_tokenizer(
-    series: Mapping[str, Series], recipe: Recipe, work: Path
+    series: Mapping[str, CandleSeries], recipe: Recipe, work: Path
 ) -> tuple[KronosTokenizer, dict[str, Any]]:
     """The trained tokenizer and what its card says of it."""
     with seeded(recipe.seed):
@@ -255,7 +224,7 @@ def build_tokenizer(
 
 
 def build_model(
-    series: Mapping[str, Series], tokenizer: KronosTokenizer, recipe: Recipe, work: Path
+    series: Mapping[str, CandleSeries], tokenizer: KronosTokenizer, recipe: Recipe, work: Path
 ) -> tuple[Kronos, dict[str, Any]]:
     """The trained forecaster and what its card says of it, the unigram figures beside the loss."""
     with seeded(recipe.seed + 1):
@@ -278,7 +247,7 @@ def _data_figures(data: Data, model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _stage_figures(run: Fit) -> dict[str, Any]:
+def _stage_figures(run: TrainingRun) -> dict[str, Any]:
     at = run.progress
     return {
         "best_epoch": at.best_epoch + 1,
@@ -329,7 +298,7 @@ def build(out: Path, recipe: Recipe) -> dict[str, Any]:
     work = out / "progress"
     work.mkdir(parents=True, exist_ok=True)
     print("reading the samples", flush=True)
-    series = load_samples()
+    series = load_samples(SEEN_END)
     tokenizer, tokenizer_figures = build_tokenizer(series, recipe, work)
     model, model_figures = build_model(series, tokenizer, recipe, work)
     card = {

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feeds import COLUMNS, times_ns
-from feeds.bars import NS_PER_DAY, NS_PER_MINUTE, NS_PER_SECOND
-from kronos import Forecast, series_key, time_stamps
+from kronos import Forecast, series_key
+from kronos.prepare import bar_stamps
 from sandbox.config import Sampling
 from sandbox.forecast.horizon import future_times, is_daily
 from sandbox.memory import expect_room
@@ -113,7 +113,7 @@ class Windows:
         """
         past_ns = self.times_ns[_stretches(self.ends, self.lookback)]
         daily = is_daily(past_ns)
-        return _calendar(past_ns, daily), _calendar(self.future_ns, daily)
+        return bar_stamps(past_ns, daily), bar_stamps(self.future_ns, daily)
 
     def keys(self) -> list[int]:
         """What the random numbers of each forecast are keyed by, with the seed."""
@@ -181,16 +181,3 @@ def _future(times: Array, ends: Array, sampling: Sampling, calendar: Calendar | 
         future[here] = follow(past, sampling.horizon)
     shared: Array = future[kind_of]
     return shared
-
-
-def _calendar(stamps_ns: Array, daily: Array) -> Array:
-    """`[W, n]` times to `[W, n, 5]` fields; each time is looked up in the calendar only once."""
-    # a bar that closes in the last second of some zone's day has that day's date, not UTC's
-    ends_a_day = stamps_ns % NS_PER_MINUTE == NS_PER_MINUTE - NS_PER_SECOND
-    in_its_day = np.where(ends_a_day, stamps_ns - NS_PER_DAY // 2, stamps_ns)
-    dates_ns = in_its_day - in_its_day % NS_PER_DAY
-    shown_ns = np.where(daily[:, None], dates_ns, stamps_ns)
-    unique_ns, places = np.unique(shown_ns, return_inverse=True)
-    fields = time_stamps(pd.DatetimeIndex(unique_ns, tz="UTC"))
-    shaped: Array = fields[places.reshape(shown_ns.shape)]
-    return shaped
