@@ -95,8 +95,8 @@ def _results(
         return
     steps = multiprocessing.get_context("fork").RawArray("q", len(pieces) + 1)
     job = _Job(work=work, pieces=pieces, steps=steps)
-    with _crew(job, workers) as crew:
-        yield from _HandOut(job, crew, name, attempts).results(progress)
+    with _crew() as crew:
+        yield from _HandOut(job, crew, name, attempts).results(workers, progress)
 
 
 _open: weakref.WeakSet[Generator[Any]] = weakref.WeakSet()  # iterators, those that ended as well
@@ -210,11 +210,15 @@ class _Worker(Generic[Piece, Done]):
         result: Done = sent
         return result
 
-    def end(self) -> None:
-        """At once where it is at work, else as soon as it has printed what it had to."""
+    def dismiss(self) -> None:
+        """Where it has no work it ends, as soon as it has printed what it had to."""
         if not self.is_busy:
             with suppress(OSError):
                 self.connection.send(None)
+
+    def end(self) -> None:
+        """At once where it is at work."""
+        if not self.is_busy:
             self._process.join(SECS_TO_END)
         self.kill()
         self.connection.close()
@@ -225,9 +229,9 @@ class _Worker(Generic[Piece, Done]):
 
 
 @contextmanager
-def _crew(job: _Job[Piece, Done], workers: int) -> Iterator[list[_Worker[Piece, Done]]]:
-    """Workers without work; none is left when the block ends, nor when a signal ends it."""
-    crew: list[_Worker[Piece, Done]] = []
+def _crew() -> Iterator[list[_Worker[Any, Any]]]:
+    """A list for workers: none is left when the block ends, nor when a signal ends it."""
+    crew: list[_Worker[Any, Any]] = []
 
     def kill() -> None:
         for worker in crew:
@@ -235,16 +239,16 @@ def _crew(job: _Job[Piece, Done], workers: int) -> Iterator[list[_Worker[Piece, 
 
     with interrupts.tidied(kill):
         try:
-            for _ in range(workers):
-                crew.append(_Worker(job))
             yield crew
         finally:
+            for worker in crew:
+                worker.dismiss()
             for worker in crew:
                 worker.end()
 
 
 class _HandOut(Generic[Piece, Done]):
-    """Gives the pieces to workers that are free, and takes the results."""
+    """Forks workers, gives each a piece when it is free, and takes the results."""
 
     def __init__(
         self,
@@ -257,9 +261,11 @@ class _HandOut(Generic[Piece, Done]):
         self._left = deque(range(len(job.pieces)))
         self._attempts_left = [attempts] * len(job.pieces)
 
-    def results(self, progress: Progress) -> Iterator[tuple[int, Done]]:
+    def results(self, workers: int, progress: Progress) -> Iterator[tuple[int, Done]]:
         """Each piece's place and result, as it is done."""
-        self._give()
+        for _ in range(workers):
+            self._crew.append(_Worker(self._job))
+            self._give()
         while any(worker.is_busy for worker in self._crew):
             for worker in self._ended():
                 done = self._taken(worker)

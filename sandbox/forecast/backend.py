@@ -21,10 +21,12 @@ from sandbox.progress import Progress
 
 WINDOWS_PER_PIECE = 1024  # what is kept at a time; forecasts do not depend on it
 PIECE_BYTES = 256 << 20  # of paths; long horizons and many samples make pieces of fewer windows
-WINDOWS_PER_BATCH = 64  # given to a process at a time
-LEAST_PER_BATCH = 16
-BATCHES_PER_PROCESS = 4
-PROCESS_BYTES = 400 << 20
+# Given to a process at a time. Below 16 windows matrix products are too small to be fast; more than
+# 64 make no difference, but leave a core with nothing to do for longer at the end.
+LEAST_PER_BATCH, MOST_PER_BATCH = 16, 64
+BATCH_BYTES = 32 << 20  # of paths, which are sent from one process to the other
+BATCHES_PER_PROCESS = 4  # at least, so that the last ones end at about the same time
+PROCESS_BYTES = 400 << 20  # that a process takes of its own: 80 to 250 MB measured
 ATTEMPTS = 2  # at a batch whose process is killed
 
 Tell = Callable[[int], None]  # forecasts just done
@@ -66,13 +68,14 @@ class LocalBackend:
     """This machine: one piece after the other, each in batches over several processes.
 
     processes: at most that many are forked, each computing with one thread of torch; with 1, and
-    where there is too little to do or too little memory for more, this process computes. A batch
-    whose process is killed is computed again. Forecasts do not depend on any of it.
+    where there is too little to do or too little memory for more, this process computes. Unless
+    given it is 1 on a GPU, and torch's number of threads on a CPU. A batch whose process is killed
+    is computed again. Forecasts do not depend on any of it.
     """
 
-    def __init__(self, predictor: Predictor, processes: int = 1) -> None:
+    def __init__(self, predictor: Predictor, processes: int | None = None) -> None:
         self._predictor = predictor
-        self._processes = processes
+        self._processes = processes_for(predictor) if processes is None else processes
 
     def sample(
         self, windows: Windows, sampling: Sampling, tell: Tell | None
@@ -88,14 +91,22 @@ class LocalBackend:
 
     def _worth(self, windows: Windows, sampling: Sampling) -> int:
         """How many processes to compute in."""
-        most = min(self._processes, len(windows) // LEAST_PER_BATCH)
-        if most < 2 or not can_fork():
+        most = min(self._processes, len(windows))
+        if most < 2 or not can_fork() or self._is_little(windows, sampling):
             return 1
         free = available_bytes()
         if free is None:
             return most
         spare = free - len(windows) * sampling.path_bytes
         return max(1, min(most, spare // PROCESS_BYTES))
+
+    def _is_little(self, windows: Windows, sampling: Sampling) -> bool:
+        """Whether the predictor computes it with one thread, in about the time that processes take
+        to begin and end: 0.1 s."""
+        from kronos.inference.threads import LITTLE_WORK
+
+        bars = len(windows) * (sampling.lookback + sampling.samples * sampling.horizon)
+        return bars * _weights(self._predictor) <= LITTLE_WORK
 
     def _over_processes(
         self,
@@ -106,8 +117,7 @@ class LocalBackend:
         tell: Tell | None,
     ) -> Iterator[tuple[Array, Array]]:
         """Each piece once all its batches are done."""
-        even = -(-len(windows) // (processes * BATCHES_PER_PROCESS))
-        size = min(WINDOWS_PER_BATCH, max(LEAST_PER_BATCH, even))
+        size = _batch_size(len(windows), sampling, processes)
         batches = [(nth, rows) for nth, piece in enumerate(pieces) for rows in _cut(piece, size)]
         paths: dict[int, Array] = {}
         left = [len(piece) for piece in pieces]
@@ -163,13 +173,27 @@ def sample_windows(
 
 
 def processes_for(predictor: Predictor) -> int:
-    """How many processes a predictor is worth: with a GPU one, else as many as it has threads."""
-    device = getattr(predictor, "device", None)
-    if device is None or device.type != "cpu":
+    """How many processes a predictor is worth: as many as torch has threads if it has a model on a
+    CPU, else 1."""
+    model = getattr(predictor, "model", None)
+    if model is None or next(model.parameters()).device.type != "cpu":
         return 1
     import torch
 
     return min(cores(), torch.get_num_threads())
+
+
+def _weights(predictor: Predictor) -> int:
+    """Of a predictor's nets: each is multiplied with once a bar, more or less."""
+    nets = [getattr(predictor, name, None) for name in ("model", "tokenizer")]
+    return sum(weight.numel() for net in nets if net is not None for weight in net.parameters())
+
+
+def _batch_size(windows: int, sampling: Sampling, processes: int) -> int:
+    shared = -(-windows // (processes * BATCHES_PER_PROCESS))
+    even = -(-windows // processes)  # with few windows no process is left without
+    fitting = max(1, BATCH_BYTES // sampling.path_bytes)
+    return min(MOST_PER_BATCH, max(LEAST_PER_BATCH, shared), even, fitting)
 
 
 def _cut(rows: Array, size: int) -> list[Array]:

@@ -16,14 +16,7 @@ from feeds import COLUMNS
 from kronos import Checkpoint, Forecast
 from sandbox.config import Sampling
 from sandbox.errors import WindowError
-from sandbox.forecast.backend import (
-    Backend,
-    LocalBackend,
-    Predictor,
-    Tell,
-    processes_for,
-    sample_windows,
-)
+from sandbox.forecast.backend import Backend, LocalBackend, Predictor, Tell, sample_windows
 from sandbox.forecast.book import ForecastBook, KeptPaths
 from sandbox.forecast.windows import Array, Calendar, Windows
 from sandbox.progress import Progress
@@ -120,7 +113,7 @@ class KronosSource:
     def _computer(self) -> Backend:
         if self._backend is None:
             predictor = self._checkpoint.predictor(device=self._device, dtype=self._dtype)
-            self._backend = LocalBackend(predictor, processes_for(predictor))
+            self._backend = LocalBackend(predictor)
         return self._backend
 
     def _settings(self, sampling: Sampling) -> Settings:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,8 @@ import torch
 
 import kronos
 from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer
+from kronos.inference import sampler as sampler_module
+from kronos.inference import threads as threads_module
 from sandbox import cores
 from sandbox.config import Sampling
 from sandbox.errors import WorkerError
@@ -47,7 +50,10 @@ def threads():
 
 @pytest.fixture
 def small_batches(monkeypatch):
+    """Processes for whatever there is to do, and as many threads as there are where there is one."""
     monkeypatch.setattr(backend_module, "LEAST_PER_BATCH", 3)
+    monkeypatch.setattr(threads_module, "LITTLE_WORK", -1)
+    monkeypatch.setattr(sampler_module, "LITTLE_WORK", -1)
 
 
 @pytest.fixture(params=["bundled", "mini"])
@@ -216,23 +222,28 @@ def test_what_was_finished_before_processes_died_is_kept(dying, tmp_path, monkey
 
 @pytest.mark.parametrize(
     ("count", "free", "processes"),
-    [(7, None, 1), (9, None, 3), (400, None, 4), (400, 3 * backend_module.PROCESS_BYTES, 2),
+    [(1, None, 1), (3, None, 3), (400, None, 4), (400, 3 * backend_module.PROCESS_BYTES, 2),
      (400, backend_module.PROCESS_BYTES, 1), (400, 0, 1)],
 )  # fmt: skip
-def test_processes_are_as_many_as_there_is_work_and_memory_for(
-    monkeypatch, small_batches, count, free, processes
+@pytest.mark.usefixtures("small_batches")
+def test_processes_are_as_many_as_there_are_windows_and_memory_for(
+    monkeypatch, count, free, processes
 ):
-    """7 windows are not two batches' worth of 4; the paths to come count as memory in use."""
-    monkeypatch.setattr(backend_module, "LEAST_PER_BATCH", 4 if count == 7 else 3)
+    """The paths to come count as memory in use."""
     monkeypatch.setattr(backend_module, "available_bytes", lambda: free)
-    backend = LocalBackend(FakePredictor(), 4)
-    assert backend._worth(windows_of(count), SAMPLING) == processes
+    assert LocalBackend(FakePredictor(), 4)._worth(windows_of(count), SAMPLING) == processes
 
 
-def test_a_gpu_or_a_single_core_has_no_processes(monkeypatch, threads):
-    def on(device):
-        return SimpleNamespace(device=torch.device(device))
+def on(device, weights=10**6):
+    """A predictor of a model with so many weights, which are not there."""
+    weight = SimpleNamespace(device=torch.device(device), numel=lambda: weights)
+    predictor = FakePredictor()
+    predictor.model = SimpleNamespace(parameters=lambda: iter([weight]))
+    return predictor
 
+
+@pytest.mark.usefixtures("threads")
+def test_a_gpu_or_a_single_core_has_no_processes(monkeypatch):
     monkeypatch.setattr(backend_module, "cores", lambda: 8)
     assert processes_for(on("cpu")) == 2  # as many as torch has threads
     assert processes_for(on("cuda:0")) == processes_for(on("mps")) == 1
@@ -241,11 +252,32 @@ def test_a_gpu_or_a_single_core_has_no_processes(monkeypatch, threads):
     assert processes_for(on("cpu")) == 1
 
 
+def test_what_is_little_depends_on_the_model_and_is_computed_here():
+    """90 bars and 5 paths of 10 are 140 bars a window."""
+    sampling = Sampling(lookback=90, horizon=10, samples=5)
+    for weights, most in ((10**6, 28), (10**8, 0)):
+        for count in (1, most, most + 1):
+            backend = LocalBackend(on("cpu", weights), 8)
+            alone = backend._worth(windows_of(count, sampling), sampling) == 1
+            assert alone is (count <= max(1, most))
+
+
 def test_few_windows_are_computed_here():
     predictor = FakePredictor()
-    windows = windows_of(2 * backend_module.LEAST_PER_BATCH - 1)
+    windows = windows_of(30)
     paths_of(LocalBackend(predictor, 8), windows)
-    assert predictor.asked == [len(windows)]
+    assert predictor.asked == [30]
+
+
+def test_many_and_long_paths_go_in_small_batches():
+    sizes = [
+        backend_module._batch_size(windows, Sampling(lookback=9, horizon=h, samples=s), processes)
+        for windows, h, s, processes in (
+            (10_000, 10, 5, 2), (200, 10, 5, 2), (100, 10, 5, 2), (5, 10, 5, 4), (3, 10, 5, 2),
+            (10_000, 100, 1_000, 2), (10_000, 512, 10_000, 2),
+        )
+    ]  # fmt: skip
+    assert sizes == [64, 25, 16, 2, 2, 13, 1]
 
 
 LONG = ["--data", "sample", "--samples", "64", "--horizon", "30", "--store", "none", "--out", "x",
@@ -253,16 +285,11 @@ LONG = ["--data", "sample", "--samples", "64", "--horizon", "30", "--store", "no
 
 
 def children(pid):
-    """The processes that a process has started and that have not ended."""
     found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if parent == pid:
-                found.append(int(folder.name))
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
     return found
 
 
@@ -287,10 +314,12 @@ def test_a_run_that_is_ended_takes_its_forecasting_processes_with_it(
 
 OPEN = """
 import os
+from kronos.inference import threads
 from sandbox.forecast import backend
 from tests.conftest import FakePredictor
 from tests.sandbox.forecast.test_backend import SAMPLING, children, windows_of
 backend.WINDOWS_PER_PIECE, backend.LEAST_PER_BATCH = 3, 3
+threads.LITTLE_WORK = -1
 pieces = backend.LocalBackend(FakePredictor(), 2).sample(windows_of(40), SAMPLING, None)
 next(pieces)
 print(*children(os.getpid()), flush=True)
