@@ -36,7 +36,7 @@ from sandbox.trading.ledger import TooDear
 ROOT = Path(__file__).resolve().parents[2]
 KEPT_ROLES = ("control", "benchmark", COSTS_FREE)
 TABLES = ("equity", "trades", "weights", "decisions")
-PACKAGES = ("backtrader", "numpy", "pandas")
+PACKAGES = ("backtrader", "exchange_calendars", "numpy", "pandas")
 SUFFIX = ".zip"
 MOST_BYTES = 256 << 20  # of all files; those not used for longest go first
 
