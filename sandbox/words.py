@@ -11,15 +11,15 @@ AT_MOST = 5  # names that a message lists
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name most like a misspelt one, None where none is near."""
-    found = difflib.get_close_matches(name, list(names), n=1)
-    return found[0] if found else None
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return matches[0] if matches else None
 
 
 def nearest_of_any_case(name: str, names: Iterable[str], at_most: int = 3) -> list[str]:
     """The names most like a misspelt one, whatever their case; the likest first."""
     by_upper = {known.upper(): known for known in names}
-    found = difflib.get_close_matches(name.upper(), by_upper, at_most, cutoff=0.5)
-    return [by_upper[upper] for upper in found]
+    matches = difflib.get_close_matches(name.upper(), by_upper, at_most, cutoff=0.5)
+    return [by_upper[upper] for upper in matches]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

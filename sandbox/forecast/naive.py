@@ -116,8 +116,8 @@ class _Paths:
     def expect_room(self) -> None:
         """Raises MemoryShortError where the blocks that are kept do not fit."""
         sampling = self._sampling
-        kept = min(len(self._windows), self._most_blocks * WINDOWS_PER_BLOCK)
-        expect_room(kept, 4 * sampling.samples * sampling.horizon, sampling.shape_in_words)
+        windows_kept = min(len(self._windows), self._most_blocks * WINDOWS_PER_BLOCK)
+        expect_room(windows_kept, 4 * sampling.samples * sampling.horizon, sampling.shape_in_words)
 
     def __call__(self, nth: int) -> Array:
         return self._path(nth)()

@@ -65,13 +65,13 @@ class KronosSource:
         if self._store is None:
             self._compute(windows, np.arange(len(windows)), sampling, paths, progress, None)
             return ForecastBook(windows, KeptPaths(paths), computed=len(windows))
-        kept = self._store.open(self._settings(sampling))
-        keys = list(windows.digests(kept.id))
-        known, notes = kept.read(keys, paths)
+        forecast_set = self._store.open(self._settings(sampling))
+        keys = list(windows.digests(forecast_set.id))
+        known, notes = forecast_set.read(keys, paths)
         missing = np.flatnonzero(~known)
         if len(missing):
-            kept.expect_writable()
-        self._compute(windows, missing, sampling, paths, progress, (kept, keys))
+            forecast_set.expect_writable()
+        self._compute(windows, missing, sampling, paths, progress, (forecast_set, keys))
         reused = len(windows) - len(missing)
         return ForecastBook(
             windows, KeptPaths(paths), computed=len(missing), reused=reused, notes=notes

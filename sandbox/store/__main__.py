@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = new_parser("sandbox.store", "Show and tidy the forecasts that runs have kept.")
-    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser = new_parser("sandbox.store", "Show and tidy the forecasts that runs have kept.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     ls = commands.add_parser("ls", help="list the sets of forecasts")
     ls.set_defaults(work=_list)
     info = commands.add_parser("info", help="show one set in full")
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
         )
-    return made
+    return parser
 
 
 def _days(text: str) -> float:
@@ -100,14 +100,14 @@ def _row(one: SetSummary) -> tuple[str, ...]:
 
 
 def _info(args: argparse.Namespace, console: Console) -> None:
-    one = summary(_chosen(ForecastStore(args.store), args.set))
-    table = Table(title=f"Set {one.folder.name}", show_header=False)
+    chosen = summary(_chosen(ForecastStore(args.store), args.set))
+    table = Table(title=f"Set {chosen.folder.name}", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
-    for name, value in _facts(one).items():
+    for name, value in _facts(chosen).items():
         table.add_row(name, Text(value))
     console.print(table)
-    _warn_of_damage([one], console)
+    _warn_of_damage([chosen], console)
 
 
 def _chosen(store: ForecastStore, begins: str) -> Path:
@@ -141,23 +141,23 @@ def _facts(one: SetSummary) -> dict[str, str]:
 
 def _gc(args: argparse.Namespace, console: Console) -> None:
     store = ForecastStore(args.store)
-    found = leftovers(store, now=time.time(), older_than_days=args.older_than)
+    left_over = leftovers(store, now=time.time(), older_than_days=args.older_than)
     if not args.dry_run:
-        remove(found)
+        remove(left_over)
     small = small_parts(store)  # of what is left
     merged = sum(map(len, small)) if args.dry_run else sum(map(merge, small))
-    if found:
+    if left_over:
         table = Table(title="Would be removed" if args.dry_run else "Removed")
         table.add_column("File", overflow="fold")
         table.add_column("Size", justify="right")
         table.add_column("Why", overflow="fold")
-        for one in found:
+        for one in left_over:
             row = str(one.path.relative_to(args.store)), _size(one.size_bytes), one.why
             table.add_row(*map(Text, row))
         console.print(table)
-    total = _size(sum(one.size_bytes for one in found))
+    total = _size(sum(one.size_bytes for one in left_over))
     done = "Would remove" if args.dry_run else "Removed"
-    _say(console, f"{done} {len(found)} files, {total}, from {args.store}.")
+    _say(console, f"{done} {len(left_over)} files, {total}, from {args.store}.")
     if merged:
         done = "Would merge" if args.dry_run else "Merged"
         _say(console, f"{done} {merged:,} small parts into {len(small):,}.")

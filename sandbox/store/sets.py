@@ -65,8 +65,8 @@ class Settings:
 
     def record(self) -> dict[str, Any]:
         """What settings.json holds."""
-        made = datetime.now(UTC).isoformat(timespec="seconds")
-        return {"format": FORMAT, **asdict(self), "made": made}
+        written_at = datetime.now(UTC).isoformat(timespec="seconds")
+        return {"format": FORMAT, **asdict(self), "made": written_at}
 
 
 class ForecastStore:
@@ -77,9 +77,9 @@ class ForecastStore:
 
     def open(self, settings: Settings) -> ForecastSet:
         """The set of these settings, new or not."""
-        kept = ForecastSet(self.folder / settings.id, settings)
-        kept.begin()
-        return kept
+        forecast_set = ForecastSet(self.folder / settings.id, settings)
+        forecast_set.begin()
+        return forecast_set
 
     def folders(self) -> list[Path]:
         """The sets' folders, by name."""

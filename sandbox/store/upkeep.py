@@ -68,8 +68,8 @@ def summary(folder: Path) -> SetSummary:
     symbols: set[str] = set()
     days: list[str] = []
     damaged = 0
-    found = parts_in(folder)
-    for path in found:
+    paths = parts_in(folder)
+    for path in paths:
         try:
             content = part_content(path)
             if content is None:
@@ -89,7 +89,7 @@ def summary(folder: Path) -> SetSummary:
         symbols=tuple(sorted(symbols)),
         first_asof=min(days, default=None),
         last_asof=max(days, default=None),
-        parts=len(found),
+        parts=len(paths),
         damaged=damaged,
         size_bytes=sum(map(_size, _inside(folder))),
         used=last_used(folder),

@@ -182,15 +182,15 @@ class CostedBroker(ExecutingBroker):
     def _set_cash_aside(self, buys: Sequence[bt.Order]) -> None:
         """For buys in bars that overlap others, so that nothing else can spend or spare it."""
         asked = {order.ref: self._price_asked(order) for order in buys}
-        kept = [order for order in buys if order.data.overlaps]
-        for order in kept:
+        in_long_bars = [order for order in buys if order.data.overlaps]
+        for order in in_long_bars:
             cash = min(asked[order.ref], max(0.0, self._free_cash()))
             self._set_aside[order.ref] = (order, cash)
-        total = sum(asked[order.ref] for order in kept)
+        total = sum(asked[order.ref] for order in in_long_bars)
         others = sum(asked.values()) - total
         spare = max(0.0, self._free_cash() - others)
         cushion = min(MOST_CUSHION, spare / total) if total else 0.0
-        for order in kept:
+        for order in in_long_bars:
             _, cash = self._set_aside[order.ref]
             self._set_aside[order.ref] = (order, cash + cushion * asked[order.ref])
 

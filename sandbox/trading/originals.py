@@ -51,9 +51,9 @@ class Originals:
     def _replaced(self) -> str | None:
         now = dict(_picture(self._modules))
         for name in {**self._picture, **now}:
-            was, found = self._picture.get(name, ()), now.get(name, ())
-            if len(was) != len(found) or any(
-                one is not other for one, other in zip(was, found, strict=True)
+            was, is_now = self._picture.get(name, ()), now.get(name, ())
+            if len(was) != len(is_now) or any(
+                one is not other for one, other in zip(was, is_now, strict=True)
             ):
                 return name
         return None

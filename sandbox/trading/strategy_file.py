@@ -19,16 +19,16 @@ def load_strategy(path: str | Path) -> type[Strategy]:
     path = Path(path)
     _check_is_file(path)
     module = _import(path)
-    found = [
+    strategies = [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, Strategy) and member.__module__ == module.__name__
     ]
-    if len(found) != 1:
-        names = ", ".join(cls.__name__ for cls in found)
-        what = f"{len(found)} classes ({names})" if found else "no class"
+    if len(strategies) != 1:
+        names = ", ".join(cls.__name__ for cls in strategies)
+        what = f"{len(strategies)} classes ({names})" if strategies else "no class"
         raise StrategyError(f"{path}: {what} derived from sandbox.Strategy, one is needed")
-    return found[0]
+    return strategies[0]
 
 
 def _check_is_file(path: Path) -> None:
