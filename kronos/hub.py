@@ -278,12 +278,12 @@ def read_checkpoint(cls: type[Net], folder: Path) -> Net:
             f"{path} cannot be read as safetensors ({error}); it may be half downloaded: delete "
             "it and fetch it again"
         ) from None
-    _compare(net.state_dict(), tensors, folder)
+    _check_tensors(net.state_dict(), tensors, folder)
     net.load_state_dict(tensors)
     return net.eval()
 
 
-def _compare(
+def _check_tensors(
     wanted: Mapping[str, torch.Tensor], got: Mapping[str, torch.Tensor], folder: Path
 ) -> None:
     for key in sorted(set(wanted) | set(got)):

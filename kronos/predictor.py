@@ -39,7 +39,7 @@ from kronos.prepare import (
 )
 from kronos.tokenizer import KronosTokenizer
 
-Groups = Iterator[tuple[list[int], np.ndarray]]  # places of some series, one array for each
+PlacedArrays = Iterator[tuple[list[int], np.ndarray]]  # places of some series, an array for each
 
 
 def default_device() -> str:
@@ -287,14 +287,14 @@ class KronosPredictor:
         sample_count: int,
         seed: int,
         verbose: bool,
-    ) -> Groups:
+    ) -> PlacedArrays:
         """The mean path of each series in price units, `[P, 6]`."""
         for at, windows, drawn in self._sampled(series, keys, params, sample_count, seed, verbose):
             yield at, windows.restore(np.stack([paths.mean(0) for paths in drawn]))
 
     def _generated(
         self, series: list[PreparedSeries], settings: tuple[Any, ...], seed: int | None
-    ) -> Groups:
+    ) -> PlacedArrays:
         """The mean path of each series by a `generate` that is not ours, in price units."""
         with nullcontext() if seed is None else own_random(self.device, seed % 2**63):
             for at, windows in self._windows(series):
@@ -360,7 +360,7 @@ def _in_order(groups: Iterable[tuple[list[int], np.ndarray]], count: int) -> lis
     arrays: list[np.ndarray] = [np.empty(0)] * count
     for at, group in groups:
         for i, array in zip(at, group, strict=True):
-            arrays[i] = array
+            arrays[i] = array.copy()  # so that one that is kept does not keep its group in memory
     return arrays
 
 

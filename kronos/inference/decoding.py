@@ -1,7 +1,7 @@
 """The state of one tile of series while their samples are drawn, bar by bar.
 
 Knows ids, time embeddings and caches; nothing of candles, prices or how a token is chosen. A tile
-has b series of one length and S samples each, R = b·S rows, the samples of a series side by side.
+has b series of one length and S samples each: R = b·S rows, one series after the other.
 Call order: `prefill`, then for each bar `s1_logits`, `s2_logits`, `advance`. `reset` starts anew
 after the histories.
 
@@ -30,7 +30,7 @@ class TileDecoder:
     """Next-bar logits of every row of a tile, cached where that is right.
 
     s1, s2: history ids `[b, L]`; stamps: `[b, L + P, 5]` for history and horizon; samples: S;
-    quantum: rows are padded to multiples of it. All memory is taken here.
+    quantum: rows are padded to multiples of it. Caches and room for the sampled ids are made here.
     """
 
     def __init__(

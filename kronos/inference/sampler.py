@@ -147,14 +147,14 @@ class Sampler:
         decoder.prefill()
         start = max(0, length + horizon - self.max_context)
         prefix = s1[:, start:], s2[:, start:]
-        kept = size if self.fixed_tiles else wanted
+        samples = size if self.fixed_tiles else wanted
         groups = []
         for first in range(0, wanted, size):
             decoder.reset()
             s1_new, s2_new = self._draw_ids(decoder, u[:, :, first : first + size], params)
-            new = s1_new[: b * kept], s2_new[: b * kept]
-            candles = decode_suffix(self.tokenizer, prefix, new, kept, self.quantum)
-            groups.append(candles.view(b, kept, horizon, -1))
+            new = s1_new[: b * samples], s2_new[: b * samples]
+            candles = decode_suffix(self.tokenizer, prefix, new, samples, self.quantum)
+            groups.append(candles.view(b, samples, horizon, -1))
         return torch.cat(groups, 1)[:, :wanted]
 
     def _samples_at_once(self, b: int, wanted: int) -> int:

@@ -81,7 +81,7 @@ def _departures_of(root: nn.Module, kind: type, name: str) -> list[str]:
         fresh = _fresh(kind.__name__, sizes)
     except (AttributeError, TypeError, ValueError, ConfigError):
         return [f"{name} has no sizes that a {kind.__name__} can be made of"]
-    causes = list(_compare(root, fresh, "", name))
+    causes = list(_differences(root, fresh, "", name))
     if any(_training_matters(module) for module in root.modules()):
         causes.append(f"{name} is in training mode (eval() ends it)")
     if not causes and not _blocks_rotate_alike(root):
@@ -135,13 +135,13 @@ def _part(module: nn.Module) -> Part:
     )
 
 
-def _compare(module: nn.Module, fresh: dict[str, Part], name: str, root: str) -> Iterator[str]:
+def _differences(module: nn.Module, fresh: dict[str, Part], name: str, root: str) -> Iterator[str]:
     """How a module and its parts differ from the fresh ones."""
     where, wanted = f"{root}.{name}" if name else root, fresh[name]
     if type(module) is not wanted.kind:
         yield _another_class(where, module, wanted.kind)
         return
-    yield from _own_differences(module, wanted, where)
+    yield from _own_departures(module, wanted, where)
     if frozenset(module._modules) != wanted.children:
         yield f"{where} has other parts than a fresh {wanted.kind.__name__} of its sizes"
         return
@@ -150,10 +150,10 @@ def _compare(module: nn.Module, fresh: dict[str, Part], name: str, root: str) ->
         if part is None:
             yield f"{root}.{path} is missing"
         else:
-            yield from _compare(part, fresh, path, root)
+            yield from _differences(part, fresh, path, root)
 
 
-def _own_differences(module: nn.Module, wanted: Part, where: str) -> Iterator[str]:
+def _own_departures(module: nn.Module, wanted: Part, where: str) -> Iterator[str]:
     if module._forward_hooks or module._forward_pre_hooks:
         yield f"{where} has a forward hook"
     tensors = {**module._parameters, **module._buffers}
