@@ -262,17 +262,25 @@ class _HandOut(Generic[Piece, Done]):
         self._attempts_left = [attempts] * len(job.pieces)
 
     def results(self, workers: int, progress: Progress) -> Iterator[tuple[int, Done]]:
-        """Each piece's place and result, as it is done."""
+        """Each piece's place and result, as it is done; an error once nothing else is ready."""
         for _ in range(workers):
             self._crew.append(_Worker(self._job))
             self._give()
         while any(worker.is_busy for worker in self._crew):
+            errors: list[Exception] = []
             for worker in self._ended():
-                done = self._taken(worker)
-                self._give()
+                try:
+                    done = self._taken(worker)
+                except Exception as error:
+                    errors.append(error)
+                    continue
+                if not errors:
+                    self._give()
                 self._job.report(progress)
                 if done is not None:
                     yield done
+            if errors:
+                raise errors[0]
             self._job.report(progress)
 
     def _give(self) -> None:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from sandbox import cores
-from sandbox.cores import over_cores
+from sandbox.cores import over_cores, results_over_cores
 from sandbox.errors import WorkerError
 
 STEPS = 4
@@ -157,3 +157,109 @@ def test_threads_and_children_of_a_piece_keep_nobody_waiting(monkeypatch, capfd)
             if child:
                 os.kill(child, signal.SIGKILL)
     assert time.monotonic() - began < 30
+
+
+def test_a_result_comes_as_soon_as_it_is_done(monkeypatch, tmp_path):
+    """The first piece waits until the caller has had all the others."""
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+    had = tmp_path / "had"
+
+    def work(nth, _):
+        while nth == 0 and not had.exists():
+            time.sleep(0.01)
+        return 10 * nth
+
+    results = results_over_cores(work, range(5), lambda *_: None)
+    assert [next(results) for _ in range(4)] == [(nth, 10 * nth) for nth in range(1, 5)]
+    had.touch()
+    assert list(results) == [(0, 0)]
+    assert not multiprocessing.active_children()
+
+
+def test_workers_end_with_the_iterator_that_is_closed(monkeypatch):
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+    results = results_over_cores(lambda nth, _: time.sleep(60 * nth), range(2), lambda *_: None)
+    assert next(results) == (0, None)
+    assert len(multiprocessing.active_children()) == 2
+    began = time.monotonic()
+    results.close()
+    assert not multiprocessing.active_children()
+    assert time.monotonic() - began < 10
+
+
+@pytest.fixture
+def dies_at_three(tmp_path):
+    """Work of four steps that kills its process after two at piece 3, as often as it is told."""
+
+    def make(times):
+        def work(nth, tell):
+            for step in range(1, STEPS + 1):
+                if (nth, step) == (3, 3) and len(list(tmp_path.iterdir())) < times:
+                    (tmp_path / str(os.getpid())).touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                tell(step, STEPS)
+            return nth
+
+        return work
+
+    return make
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_a_piece_whose_worker_died_is_given_to_another_one(tmp_path, dies_at_three, workers):
+    told = []
+    work = dies_at_three(times=2)
+    results = results_over_cores(
+        work, range(6), lambda *counts: told.append(counts), most=workers, attempts=3
+    )
+    assert sorted(results) == [(nth, nth) for nth in range(6)]
+    assert len(list(tmp_path.iterdir())) == 2  # two processes
+    assert told[-1] == (6 * STEPS, 6 * STEPS)
+    assert max(told) == told[-1]  # what was done twice is counted once
+    assert not multiprocessing.active_children()
+
+
+def test_a_piece_that_has_had_its_attempts_is_an_error(tmp_path, dies_at_three):
+    work = dies_at_three(times=9)
+    results = results_over_cores(
+        work, range(6), lambda *_: None, lambda nth: f"piece {nth}", most=2, attempts=2
+    )
+    done = []
+    with pytest.raises(WorkerError, match=r"^piece 3: the process .* was killed by SIGKILL"):
+        done.extend(nth for nth, _ in results)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not multiprocessing.active_children()
+
+
+def test_what_is_done_is_had_before_an_error_that_came_at_the_same_time(monkeypatch):
+    """Both pieces are there when the caller looks."""
+    monkeypatch.setattr(cores, "cores", lambda: 2)
+
+    def work(nth, _):
+        if nth == 2:
+            raise ValueError("two")
+        return nth
+
+    results = results_over_cores(work, range(3), lambda *_: None)
+    done = [next(results)]
+    time.sleep(0.5)
+    with pytest.raises(ValueError, match="two"):
+        done.extend(results)
+    assert sorted(done) == [(0, 0), (1, 1)]
+
+
+def test_a_worker_that_uses_torch_with_one_thread_does_not_wait_for_those_of_its_parent():
+    torch = pytest.importorskip("torch")
+    matrix = torch.rand(300, 300)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        wanted = float((matrix @ matrix).exp().sum())
+
+        def work(*_):
+            torch.set_num_threads(1)
+            return float((matrix @ matrix).exp().sum())
+
+        assert over_cores(work, range(8), lambda *_: None, most=4) == pytest.approx([wanted] * 8)
+    finally:
+        torch.set_num_threads(threads)

@@ -15,7 +15,8 @@ from sandbox.run import job
 COMMANDS = (
     "sandbox.run", "sandbox.forecast", "sandbox.lookahead", "sandbox.store",
     "sandbox.checkpoints.bundled", "reports.report", "reports.compare", "feeds.sample.build",
-    "benchmarks.bundled_eval", "benchmarks.kronos_speed", "benchmarks.sandbox_speed",
+    "benchmarks.backend_speed", "benchmarks.bundled_eval", "benchmarks.kronos_speed",
+    "benchmarks.sandbox_speed",
 )  # fmt: skip
 # What a process does when it imports a module for the first time: `{act}`.
 ON_IMPORT = """

@@ -50,7 +50,7 @@ def threads():
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    """Processes for whatever there is to do, and all threads where there is one process."""
+    """Processes for whatever there is to do; where there is one, it uses all its threads."""
     monkeypatch.setattr(backend_module, "LEAST_PER_BATCH", 3)
     monkeypatch.setattr(threads_module, "LITTLE_WORK", -1)
     monkeypatch.setattr(sampler_module, "LITTLE_WORK", -1)
