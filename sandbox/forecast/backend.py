@@ -7,6 +7,7 @@ spinning: where other work takes a core for a moment all of them lose it. Proces
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
@@ -26,7 +27,10 @@ PIECE_BYTES = 256 << 20  # of paths; long horizons and many samples make pieces 
 LEAST_PER_BATCH, MOST_PER_BATCH = 16, 64
 BATCH_BYTES = 32 << 20  # of paths, which are sent from one process to the other
 BATCHES_PER_PROCESS = 4  # at least, so that the last ones end at about the same time
-PROCESS_BYTES = 400 << 20  # that a process takes of its own: 80 to 250 MB measured
+# What a process takes of its own, measured with 1.2, 8 and 106 million weights: 80 to 210 MB, and
+# where one window's samples are many, 9, 29 and 47 kB more for each of its sampled bars.
+PROCESS_BYTES = 256 << 20
+BYTES_A_SAMPLED_BAR = 10  # times the square root of the number of weights
 ATTEMPTS = 2  # at a batch whose process is killed
 
 Tell = Callable[[int], None]  # forecasts just done
@@ -98,7 +102,9 @@ class LocalBackend:
         if free is None:
             return most
         spare = free - len(windows) * sampling.path_bytes
-        return max(1, min(most, spare // PROCESS_BYTES))
+        sampled_bars = sampling.samples * sampling.horizon
+        bytes_a_bar = BYTES_A_SAMPLED_BAR * math.isqrt(_weights(self._predictor))
+        return max(1, min(most, spare // (PROCESS_BYTES + sampled_bars * bytes_a_bar)))
 
     def _is_little(self, windows: Windows, sampling: Sampling) -> bool:
         """Whether the predictor computes it with one thread, in about the time that processes take

@@ -234,6 +234,17 @@ def test_processes_are_as_many_as_there_are_windows_and_memory_for(
     assert LocalBackend(FakePredictor(), 4)._worth(windows_of(count), SAMPLING) == processes
 
 
+def test_many_sampled_bars_take_memory_in_each_process(monkeypatch):
+    """A model of a million weights takes 10 kB for each."""
+    sampling = Sampling(lookback=10, horizon=100, samples=1_000)
+    windows = windows_of(40, sampling)
+    each = backend_module.PROCESS_BYTES + 10_000 * 100 * 1_000
+    for processes in (1, 2, 3):
+        free = 40 * sampling.path_bytes + processes * each
+        monkeypatch.setattr(backend_module, "available_bytes", lambda free=free: free)
+        assert LocalBackend(on("cpu"), 4)._worth(windows, sampling) == processes
+
+
 def on(device, weights=10**6):
     """A predictor of a model with so many weights, which are not there."""
     weight = SimpleNamespace(device=torch.device(device), numel=lambda: weights)
@@ -274,7 +285,7 @@ def test_many_and_long_paths_go_in_small_batches():
         backend_module._batch_size(windows, Sampling(lookback=9, horizon=h, samples=s), processes)
         for windows, h, s, processes in (
             (10_000, 10, 5, 2), (200, 10, 5, 2), (100, 10, 5, 2), (5, 10, 5, 4), (3, 10, 5, 2),
-            (10_000, 100, 1_000, 2), (10_000, 512, 10_000, 2),
+            (10_000, 100, 1_000, 2), (10_000, 512, 4_096, 2),
         )
     ]  # fmt: skip
     assert sizes == [64, 25, 16, 2, 2, 13, 1]
