@@ -69,10 +69,11 @@ def results_over_cores(
     """`work` of every piece with the piece's place, as soon as it is done.
 
     Work says how many of its steps are done and how many it has; `progress` hears the steps done in
-    all pieces, and of how many if every piece has as many. An error of a worker is raised here, and
-    what the others have not done is left undone. A piece whose worker dies is given to another one
-    until it has had `attempts`; then WorkerError says how the last of them died. `name` is what a
-    piece is called there. With `most`, there are that many workers at most, and a single one is
+    all pieces, and of how many if every piece has as many. An error of a worker is raised here once
+    every piece before its own is done, so that it is the one that working on one piece after the
+    other meets; what else is not done is left undone. A piece whose worker dies is given to another
+    one until it has had `attempts`; then WorkerError says how the last of them died. `name` is what
+    a piece is called there. With `most`, there are that many workers at most, and a single one is
     forked, too. The workers end when the iterator does, or is closed.
     """
     results = _results(work, pieces, progress, name, most, attempts)
@@ -262,35 +263,36 @@ class _HandOut(Generic[Piece, Done]):
         self._attempts_left = [attempts] * len(job.pieces)
 
     def results(self, workers: int, progress: Progress) -> Iterator[tuple[int, Done]]:
-        """Each piece's place and result, as it is done; an error once nothing else is ready."""
+        """Each piece's place and result, as it is done; the first place's error after the rest."""
         for _ in range(workers):
             self._crew.append(_Worker(self._job))
             self._give()
-        while any(worker.is_busy for worker in self._crew):
-            errors: list[Exception] = []
-            for worker in self._ended():
+        failed = len(self._job.pieces)
+        while busy := [worker for worker in self._crew if 0 <= worker.piece < failed]:
+            for worker in self._ended(busy):
+                nth = worker.piece
                 try:
                     done = self._taken(worker)
-                except Exception as error:
-                    errors.append(error)
+                except Exception as raised:
+                    if nth < failed:
+                        failed, error = nth, raised
+                    self._left.clear()
                     continue
-                if not errors:
-                    self._give()
-                self._job.report(progress)
+                self._give()
                 if done is not None:
                     yield done
-            if errors:
-                raise errors[0]
             self._job.report(progress)
+        if failed < len(self._job.pieces):
+            raise error
 
     def _give(self) -> None:
         for worker in self._crew:
             if not worker.is_busy and self._left:
                 worker.give(self._left.popleft())
 
-    def _ended(self) -> list[_Worker[Piece, Done]]:
-        """The workers that have sent something or died, once there is one or some time is over."""
-        busy = [worker for worker in self._crew if worker.is_busy]
+    @staticmethod
+    def _ended(busy: list[_Worker[Piece, Done]]) -> list[_Worker[Piece, Done]]:
+        """Those that have sent something or died, once there is one or some time is over."""
         ready = wait([worker.connection for worker in busy], SECS_BETWEEN_LOOKS)
         return [worker for worker in busy if worker.connection in ready or not worker.is_alive()]
 

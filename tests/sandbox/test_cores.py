@@ -59,7 +59,7 @@ def test_an_error_ends_the_work_that_still_goes_on(monkeypatch, tmp_path):
     begun, finished = tmp_path / "begun", tmp_path / "finished"
 
     def slow_or_wrong(number, _):
-        if number == 0:
+        if number == 1:
             begun.touch()
             time.sleep(3)
             finished.touch()
@@ -246,6 +246,52 @@ def test_what_is_done_is_had_before_an_error_that_came_at_the_same_time(monkeypa
     with pytest.raises(ValueError, match="two"):
         done.extend(results)
     assert sorted(done) == [(0, 0), (1, 1)]
+
+
+def test_of_several_errors_the_first_piece_s_is_raised_however_late_it_comes(monkeypatch, tmp_path):
+    """As where there is one core; what comes after it may have been done or not."""
+    monkeypatch.setattr(cores, "cores", lambda: 3)
+    raised = tmp_path / "raised"
+
+    def work(nth, _):
+        if nth == 0:
+            return nth
+        if nth == 1:
+            while not raised.exists():
+                time.sleep(0.01)
+            time.sleep(0.3)
+        else:
+            raised.touch()
+        raise ValueError(f"piece {nth}")
+
+    results = results_over_cores(work, range(9), lambda *_: None)
+    done = []
+    with pytest.raises(ValueError, match="piece 1"):
+        done.extend(results)
+    assert done == [(0, 0)]
+    assert not multiprocessing.active_children()
+
+
+def test_a_piece_before_an_error_is_done_again_where_its_worker_dies(tmp_path):
+    raised, died = tmp_path / "raised", tmp_path / "died"
+
+    def work(nth, _):
+        if nth == 1:
+            raised.touch()
+            raise ValueError("piece 1")
+        while not raised.exists():
+            time.sleep(0.01)
+        if not died.exists():
+            died.touch()
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return nth
+
+    results = results_over_cores(work, range(4), lambda *_: None, most=2, attempts=2)
+    done = []
+    with pytest.raises(ValueError, match="piece 1"):
+        done.extend(results)
+    assert done == [(0, 0)]
 
 
 def test_a_worker_that_uses_torch_with_one_thread_does_not_wait_for_those_of_its_parent():
