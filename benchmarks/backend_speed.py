@@ -181,7 +181,7 @@ def many(args: argparse.Namespace) -> None:
             forecast(1)
 
     ways = [
-        Way(f"{torch.get_num_threads()} threads, 1 process", partial(forecast, 1)),
+        Way(f"1 process, up to {torch.get_num_threads()} threads", partial(forecast, 1)),
         Way(f"1 thread each, {cores()} processes", partial(forecast, cores())),
         Way("1 thread, 1 process", with_one_thread, fills=False),
     ]
@@ -190,9 +190,9 @@ def many(args: argparse.Namespace) -> None:
 
 
 class AllThreads(Sampler):
-    """Computes with all threads, however little there is to do."""
+    """Computes with all threads, whatever else runs."""
 
-    def _threads_for(self, bars: int) -> int:
+    def _threads_now(self) -> int:
         return torch.get_num_threads()
 
 
@@ -206,9 +206,16 @@ def single(args: argparse.Namespace) -> None:
         for _ in range(args.calls):
             sampler.sample(work.batch(), SamplingParams(), args.samples)
 
+    sampler = Sampler(*nets, CONTEXT)
+
+    def with_one_thread() -> None:
+        with threads(1):
+            forecast(sampler)
+
     ways = [
         Way(f"{torch.get_num_threads()} threads", partial(forecast, AllThreads(*nets, CONTEXT))),
-        Way("as it decides", partial(forecast, Sampler(*nets, CONTEXT)), fills=False),
+        Way("1 thread", with_one_thread, fills=False),
+        Way("as it decides", partial(forecast, sampler), fills=False),
     ]
     compare(f"One series, {work.label}", ways, args.calls, "calls", args.rounds)
 

@@ -24,7 +24,7 @@ from kronos.inference.draws import uniforms
 from kronos.inference.fused import FusedKronos, FusedTokenizer
 from kronos.inference.operand import ROW_QUANTUM, row_quantum
 from kronos.inference.sampling import SamplingParams, draw_tokens
-from kronos.inference.threads import LITTLE_WORK, agreeing_threads, threads
+from kronos.inference.threads import agreeing_threads, free_cores, threads
 from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
 
@@ -70,7 +70,6 @@ class Sampler:
                 quantum = row_quantum(operands)
             self.threads = agreeing_threads(operands)
         self.made_for_threads = torch.get_num_threads()
-        self.multiplications = sum(op.in_features * op.out_features for op in operands)  # a bar
         self.quantum = quantum or ROW_QUANTUM
         self.fixed_tiles = quantum is None
 
@@ -90,11 +89,10 @@ class Sampler:
             series = np.arange(start, min(start + tile, count))
             padded = np.resize(series, tile) if self.fixed_tiles else series
             u = uniforms(seed, [batch.keys[i] for i in padded], batch.horizon, samples)
-            bars = len(padded) * (length + samples * batch.horizon)
             with (
                 torch.inference_mode(),
                 without_autocast(self.device),
-                threads(self._threads_for(bars)),
+                threads(self._threads_now()),
             ):
                 paths = self._tile(batch.x[padded], batch.stamps[padded], u, params)
             out[series] = paths[: len(series)].cpu().numpy()
@@ -106,11 +104,12 @@ class Sampler:
         """Whether it was made for torch's number of threads as it is now; one is always right."""
         return torch.get_num_threads() in (1, self.made_for_threads)
 
-    def _threads_for(self, bars: int) -> int:
-        """How many threads compute a tile of so many bars, history and samples."""
-        if self.device.type == "cpu" and bars * self.multiplications <= LITTLE_WORK:
-            return 1
-        return min(torch.get_num_threads(), self.threads)
+    def _threads_now(self) -> int:
+        """How many threads a tile gets that is computed now."""
+        most = torch.get_num_threads()
+        if self.device.type == "cpu" and most > 1:
+            most = min(most, free_cores())
+        return next(count for count in self.threads if count <= most)
 
     def tile_series(self, length: int, horizon: int, samples: int) -> int:
         """How many series of these lengths go into one tile."""

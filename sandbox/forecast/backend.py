@@ -31,6 +31,7 @@ BATCHES_PER_PROCESS = 4  # at least, so that the last ones end at about the same
 # where one window's samples are many, 9, 29 and 47 kB more for each of its sampled bars.
 PROCESS_BYTES = 256 << 20
 BYTES_A_SAMPLED_BAR = 10  # times the square root of the number of weights
+LITTLE_WORK = 4_000_000_000  # multiplications; one core does them in 0.2 s
 ATTEMPTS = 2  # at a batch whose process is killed
 
 Tell = Callable[[int], None]  # forecasts just done
@@ -107,10 +108,7 @@ class LocalBackend:
         return max(1, min(most, spare // (PROCESS_BYTES + sampled_bars * bytes_a_bar)))
 
     def _is_little(self, windows: Windows, sampling: Sampling) -> bool:
-        """Whether the predictor computes it with one thread, in about the time that processes take
-        to begin and end: 0.1 s."""
-        from kronos.inference.threads import LITTLE_WORK
-
+        """Whether one core computes it in about the time that processes take to begin and end."""
         bars = len(windows) * (sampling.lookback + sampling.samples * sampling.horizon)
         return bars * _weights(self._predictor) <= LITTLE_WORK
 

@@ -1,6 +1,13 @@
-"""How many threads of torch compute: one for little work, and never a bit of difference."""
+"""How many threads of torch compute: as many as have a core, and never a bit of difference."""
 
+import hashlib
+import os
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -8,7 +15,8 @@ import pytest
 import torch
 
 from kronos.inference import sampler as sampler_module
-from kronos.inference.threads import agreeing_threads, threads
+from kronos.inference import threads as threads_module
+from kronos.inference.threads import agreeing_threads, free_cores, threads
 from tests.kronos.conftest import Golden
 
 
@@ -41,19 +49,91 @@ def predicted(golden: Golden, predictor):
     return predictor.predict(frame, times, future, 5, top_p=1.0, verbose=False, seed=1)
 
 
-def test_a_single_series_is_computed_with_one_thread_and_the_setting_is_as_it_was(tiny, counts):
+@pytest.mark.parametrize(("free", "used"), [(1, 1), (2, 2), (3, 2), (64, 2)])
+def test_no_more_threads_compute_than_cores_are_free_and_the_setting_is_as_it_was(
+    tiny, counts, monkeypatch, free, used
+):
+    monkeypatch.setattr(sampler_module, "free_cores", lambda: free)
     predicted(tiny, tiny.predictor())
-    assert set(counts) == {1}
+    assert set(counts) == {used}
     assert torch.get_num_threads() == 2
 
 
-def test_much_work_gets_the_caller_s_threads_and_the_same_bits(tiny, counts, monkeypatch):
-    little = predicted(tiny, tiny.predictor())
-    counts.clear()
-    monkeypatch.setattr(sampler_module, "LITTLE_WORK", 0)
-    much = predicted(tiny, tiny.predictor())
-    assert set(counts) == {2}
-    np.testing.assert_array_equal(little.to_numpy(), much.to_numpy())
+def test_one_thread_and_two_give_the_same_bits(tiny, monkeypatch):
+    drawn = []
+    for free in (1, 2):
+        monkeypatch.setattr(sampler_module, "free_cores", lambda free=free: free)
+        drawn.append(predicted(tiny, tiny.predictor()).to_numpy())
+    np.testing.assert_array_equal(*drawn)
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "free"),
+    [("1.0 1.0 1.0 1/300 5", 4, 4), ("1.0 1.0 1.0 3/300 5", 4, 2), ("9.9 9.9 9.9 40/300 5", 4, 1)],
+)
+def test_cores_are_free_that_no_other_process_uses(monkeypatch, tmp_path, load, cores, free):
+    """This thread is one of those that run."""
+    (tmp_path / "loadavg").write_text(load)
+    monkeypatch.setattr(threads_module, "LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(threads_module, "_own_running", lambda: 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert free_cores() == free
+
+
+@pytest.mark.parametrize("text", [None, "", "of another form"])
+def test_all_cores_are_free_where_the_system_does_not_say(monkeypatch, tmp_path, text):
+    if text is not None:
+        (tmp_path / "loadavg").write_text(text)
+    monkeypatch.setattr(threads_module, "LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    assert free_cores() == 5
+
+
+def usual_free_cores():
+    counts = []
+    for _ in range(21):
+        counts.append(free_cores())
+        time.sleep(0.01)
+    return median(counts)
+
+
+@pytest.fixture
+def thousand_cores(monkeypatch):
+    """More than can be taken."""
+    if not Path("/proc/loadavg").exists():
+        pytest.skip("the system does not say what runs")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1000)
+
+
+@pytest.mark.usefixtures("thousand_cores")
+def test_other_processes_take_cores():
+    before = usual_free_cores()
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(6)]
+    try:
+        time.sleep(0.3)
+        assert before - usual_free_cores() >= 3
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.usefixtures("thousand_cores")
+def test_threads_of_this_process_take_none():
+    before = usual_free_cores()
+    rounds = 3_000_000  # about a second without the interpreter's lock
+    busy = [
+        threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", rounds))
+        for _ in range(6)
+    ]
+    for thread in busy:
+        thread.start()
+    try:
+        assert before - usual_free_cores() < 3
+        assert any(thread.is_alive() for thread in busy)
+    finally:
+        for thread in busy:
+            thread.join()
 
 
 def test_the_setting_is_as_it_was_after_an_error(tiny, monkeypatch):
@@ -107,7 +187,10 @@ class Split:
         return x @ self.weight + (torch.get_num_threads() > self._most)
 
 
-@pytest.mark.parametrize(("most", "agreeing"), [(1, 1), (2, 2), (3, 2), (7, 4), (8, 8)])
+@pytest.mark.parametrize(
+    ("most", "agreeing"),
+    [(1, (1,)), (2, (2, 1)), (3, (2, 1)), (7, (4, 2, 1)), (8, (8, 4, 2, 1))],
+)
 def test_threads_whose_products_differ_are_not_used(most, agreeing):
     torch.set_num_threads(8)
     assert agreeing_threads([Split(most)]) == agreeing
@@ -120,4 +203,4 @@ def test_products_of_every_size_must_agree():
     class Wide(Split):
         out_features = 9
 
-    assert agreeing_threads([Split(4), Wide(2)]) == 2
+    assert agreeing_threads([Split(4), Wide(2)]) == (2, 1)

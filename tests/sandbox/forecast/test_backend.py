@@ -17,7 +17,6 @@ import torch
 import kronos
 from kronos import InputError, Kronos, KronosPredictor, KronosTokenizer
 from kronos.inference import sampler as sampler_module
-from kronos.inference import threads as threads_module
 from sandbox import cores
 from sandbox.config import Sampling
 from sandbox.errors import WorkerError
@@ -52,8 +51,8 @@ def threads():
 def small_batches(monkeypatch):
     """Processes for whatever there is to do; where there is one, it uses all its threads."""
     monkeypatch.setattr(backend_module, "LEAST_PER_BATCH", 3)
-    monkeypatch.setattr(threads_module, "LITTLE_WORK", -1)
-    monkeypatch.setattr(sampler_module, "LITTLE_WORK", -1)
+    monkeypatch.setattr(backend_module, "LITTLE_WORK", -1)
+    monkeypatch.setattr(sampler_module, "free_cores", torch.get_num_threads)
 
 
 @pytest.fixture(params=["bundled", "mini"])
@@ -325,12 +324,11 @@ def test_a_run_that_is_ended_takes_its_forecasting_processes_with_it(
 
 OPEN = """
 import os
-from kronos.inference import threads
 from sandbox.forecast import backend
 from tests.conftest import FakePredictor
 from tests.sandbox.forecast.test_backend import SAMPLING, children, windows_of
 backend.WINDOWS_PER_PIECE, backend.LEAST_PER_BATCH = 3, 3
-threads.LITTLE_WORK = -1
+backend.LITTLE_WORK = -1
 pieces = backend.LocalBackend(FakePredictor(), 2).sample(windows_of(40), SAMPLING, None)
 next(pieces)
 print(*children(os.getpid()), flush=True)
