@@ -119,13 +119,17 @@ def source_hash() -> str:
 
 
 def _own_modules() -> str:
-    """A hash of modules that strategies have brought along: neither libraries nor the project's."""
+    """A hash of modules that strategies have brought along: neither libraries nor the project's.
+
+    Some modules name a file that is nowhere, such as `torch.ops`, whose file is "_ops.py".
+    """
     paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     digest = hashlib.sha256()
     for path in sorted(path for path in paths if path and not is_library(path)):
-        digest.update(path.encode())
         with suppress(OSError):
-            digest.update(Path(path).read_bytes())
+            content = Path(path).read_bytes()
+            digest.update(f"{path}\x1f{len(content)}\x1f".encode())
+            digest.update(content)
     return digest.hexdigest()
 
 

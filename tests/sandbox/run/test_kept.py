@@ -1,7 +1,9 @@
 """Backtests of controls that are kept: the same tables back, and never those of other inputs."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -132,6 +134,16 @@ def test_a_module_that_a_strategy_brings_along_counts(market, control, tmp_path,
     assert store.read(control) is not None
     helper.write_text("LEAST = 1\n")
     assert store.read(control) is None
+
+
+def test_a_module_whose_file_is_nowhere_does_not_count(market, control, tmp_path, monkeypatch):
+    """Such as those that torch makes: a run that forecasts loads them, the next does not."""
+    store = KeptBacktests(a_folder(tmp_path), market, FORECASTS)
+    store.keep(control, traded_in(market, control))
+    made = ModuleType("made")
+    made.__file__ = "_ops.py"
+    monkeypatch.setitem(sys.modules, "made", made)
+    assert store.read(control) is not None
 
 
 def test_a_strategy_itself_and_one_that_reads_files_are_never_kept(market, control, tmp_path):
