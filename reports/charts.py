@@ -50,7 +50,7 @@ class Series:
     values: Sequence[Value]
     style: str
     kind: Kind = "line"
-    group: str = ""  # of lines in the background, in the singular: "naive twin"
+    group: str = ""  # of lines in the background, in the singular: "naive control"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,15 +25,15 @@ def figures_with_costs_free(
     run: Run, metrics: Mapping[str, Any], name: str, span: str
 ) -> dict[str, Any]:
     """A portfolio's figures, with those of its run without costs, None where there is none."""
-    twin = run.costs_free(name)
-    free = metrics["portfolios"][twin.name][span] if twin else {}
+    costless = run.costs_free(name)
+    free = metrics["portfolios"][costless.name][span] if costless else {}
     return dict(metrics["portfolios"][name][span]) | {
         shown: free.get(figure) for figure, shown in FIGURES.items()
     }
 
 
 def all_costs(run: Run, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """By strategy that has a costs-free twin and paid something: the figures, and one sentence."""
+    """By strategy that has a run without costs and paid something: figures and one sentence."""
     found = {}
     for strategy in subjects(run):
         figures = figures_with_costs_free(run, metrics, strategy.name, "whole")

@@ -199,7 +199,7 @@ class _ChartMaker:
             style = LINE_STYLES[self._subjects.index(portfolio) % len(LINE_STYLES)]
         elif not in_front:
             style = "control"
-            group = "other combination" if portfolio.role == "strategy" else "naive twin"
+            group = "other combination" if portfolio.role == "strategy" else "naive control"
         return Series(name=portfolio.name, values=values, style=style, group=group)
 
 

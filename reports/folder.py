@@ -26,7 +26,7 @@ class RecordedPortfolio:
     name: str
     role: str  # strategy, control, benchmark or costs-free
     signal: str | None  # what its forecasts come from
-    twin_of: str | None  # the strategy that it repeats: on a naive signal, or without costs
+    repeats: str | None  # the strategy that it repeats: on a naive signal, or without costs
     sweep_of: str | None = None  # the strategy that it is a combination of parameters of
 
 
@@ -83,7 +83,7 @@ class Run:
 
     def controls_of(self, strategy: str) -> tuple[RecordedPortfolio, ...]:
         """The same strategy on naive signals."""
-        return tuple(p for p in self.controls if p.twin_of == strategy)
+        return tuple(p for p in self.controls if p.repeats == strategy)
 
     @property
     def compared(self) -> tuple[RecordedPortfolio, ...]:
@@ -92,7 +92,7 @@ class Run:
 
     def costs_free(self, strategy: str) -> RecordedPortfolio | None:
         """The same strategy where trading costs nothing."""
-        free = (p for p in self.portfolios if p.role == "costs-free" and p.twin_of == strategy)
+        free = (p for p in self.portfolios if p.role == "costs-free" and p.repeats == strategy)
         return next(free, None)
 
     @property
@@ -164,7 +164,7 @@ def _portfolios(folder: Path, record: dict[str, Any]) -> tuple[RecordedPortfolio
                 name=str(entry["name"]),
                 role=str(entry["role"]),
                 signal=entry.get("signal"),
-                twin_of=entry.get("twin_of"),
+                repeats=entry.get("repeats", entry.get("twin_of")),  # its name in older folders
                 sweep_of=entry.get("sweep_of"),
             )
             for entry in record["portfolios"]

@@ -29,7 +29,7 @@ def all_figures(run: Run) -> dict[str, Any]:
             portfolio.name: {
                 "role": portfolio.role,
                 "signal": portfolio.signal,
-                "twin_of": portfolio.twin_of,
+                "repeats": portfolio.repeats,
                 "sweep_of": portfolio.sweep_of,
                 **{
                     span: None if rows is None else figures_of(run, portfolio.name, rows)

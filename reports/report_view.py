@@ -181,7 +181,7 @@ def _missing(run: Run) -> list[str]:
     if run.benchmark is None:
         notes.append("No benchmark: nothing here tells skill from a rising market.")
     if not run.controls:
-        notes.append("No naive twins: nothing here tells the model from the strategy around it.")
+        notes.append("No naive controls: nothing here tells the model from the strategy around it.")
     return notes
 
 

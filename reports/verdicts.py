@@ -54,13 +54,13 @@ def _verdict(
     sharpes: dict[str, float | None],
     span: str,
 ) -> dict[str, Any]:
-    twins = [twin.name for twin in run.controls_of(strategy.name)]
-    rivals = twins + ([run.benchmark.name] if run.benchmark else [])
+    controls = [control.name for control in run.controls_of(strategy.name)]
+    rivals = controls + ([run.benchmark.name] if run.benchmark else [])
     against = {rival: resamples.difference(strategy.name, rival) for rival in rivals}
     about_benchmark = _benchmark_sentence(run, strategy.name, against, sharpes, resamples.days)
     about_model = (
-        _model_sentence(strategy, twins, against, sharpes, resamples.days)
-        if twins
+        _model_sentence(strategy, controls, against, sharpes, resamples.days)
+        if controls
         else about_benchmark
     )
     return {
@@ -91,24 +91,26 @@ def _why_unsaid(days: int, name: str, sharpe: float | None) -> str:
 
 def _model_sentence(
     strategy: RecordedPortfolio,
-    twins: list[str],
+    controls: list[str],
     against: Rivals,
     sharpes: dict[str, float | None],
     days: int,
 ) -> str:
-    """Against the best of the twins, which is the hardest comparison."""
+    """Against the best of the controls, which is the hardest comparison."""
     signal, name = signal_title(strategy.signal), strategy.name
     ours = sharpes[name]
     if ours is None:
         return f"{signal} in {name} cannot be judged: {_why_unsaid(days, name, ours)}."
-    rated = [twin for twin in twins if against[twin] is not None]
+    rated = [control for control in controls if against[control] is not None]
     if not rated:
-        return f"Whether {signal} helped {name} cannot be said: no twin has days enough to compare."
-    best = max(rated, key=lambda twin: sharpes[twin] or 0.0)
+        return (
+            f"Whether {signal} helped {name} cannot be said: no control has days enough to compare."
+        )
+    best = max(rated, key=lambda control: sharpes[control] or 0.0)
     difference = against[best]
     assert difference is not None
     if not difference.draws.any():
-        return f"{name} did the same on {signal} as on its naive twin {signal_of(best)}."
+        return f"{name} did the same on {signal} as on its naive control {signal_of(best)}."
     return (
         f"{signal} {outcome(difference, len(rated))} {name}: "
         f"Sharpe {ours:.2f} against {sharpes[best]:.2f} for {_best_of(best, len(rated))}; "
@@ -127,8 +129,8 @@ def outcome(difference: Difference, choices: int) -> str:
 
 def _best_of(best: str, choices: int) -> str:
     if choices == 1:
-        return f"its naive twin ({signal_of(best)})"
-    return f"the best of its {choices} naive twins ({signal_of(best)}, picked after the fact)"
+        return f"its naive control ({signal_of(best)})"
+    return f"the best of its {choices} naive controls ({signal_of(best)}, picked after the fact)"
 
 
 def against_luck(difference: Difference, choices: int = 1) -> str:
@@ -174,6 +176,6 @@ def signal_title(signal: str | None) -> str:
     return {"kronos": "Kronos", None: "Its signal"}.get(signal, f"The {signal} signal")
 
 
-def signal_of(twin: str) -> str:
+def signal_of(control: str) -> str:
     """`topk:momentum` -> `momentum`."""
-    return twin.rpartition(":")[2]
+    return control.rpartition(":")[2]

@@ -140,7 +140,7 @@ def _front(run: Finished) -> list[str]:
             front.append(name)
             front += [
                 other for other, its in portfolios.items()
-                if its["role"] == "costs-free" and its["twin_of"] == name
+                if its["role"] == "costs-free" and its["repeats"] == name
             ]  # fmt: skip
     return front
 

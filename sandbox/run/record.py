@@ -67,7 +67,7 @@ def _portfolio(portfolio: Portfolio) -> dict[str, Any]:
         "name": portfolio.name,
         "role": portfolio.role,
         "signal": portfolio.signal,
-        "twin_of": portfolio.repeats,
+        "repeats": portfolio.repeats,
         "sweep_of": loaded.sweep_of,
         "file": str(loaded.path),
         "sha256": hashlib.sha256(loaded.path.read_bytes()).hexdigest(),

@@ -17,6 +17,7 @@ class Clock:
     def __init__(self) -> None:
         self.now_ns: int | None = None  # nanoseconds since 1970; None before the first bar
         self.before_ns = NEVER  # the bar time before this one, whichever symbol's
+        self.days = float(UNIX_EPOCH_DAY)  # now, as Backtrader counts
 
     def advance(self, time_ns: int) -> None:
         """Go on to the next bar time; raises SourceError where it is not later than this one."""
@@ -28,11 +29,7 @@ class Clock:
                 )
             self.before_ns = self.now_ns
         self.now_ns = time_ns
-
-    @property
-    def days(self) -> float:
-        """Now, as Backtrader counts."""
-        return UNIX_EPOCH_DAY + (self.now_ns or 0) / NS_PER_DAY
+        self.days = UNIX_EPOCH_DAY + time_ns / NS_PER_DAY
 
     @property
     def now(self) -> pd.Timestamp:

@@ -160,14 +160,13 @@ class Engine:
 
     def _check(self, bars: Mapping[str, Candle], ended: Collection[str]) -> None:
         """Raises SourceError for what no source may hand out."""
-        for symbol in (*bars, *ended):
-            if symbol not in self._feeds:
-                raise SourceError(
-                    f"{symbol} is no symbol of this run: it has {', '.join(self._feeds)}"
-                )
-        for symbol in bars:
-            if symbol in self._ended:
-                raise SourceError(f"{symbol} has a bar after it was said to have ended")
+        known = self._feeds.keys()
+        if not (known >= bars.keys() and known >= set(ended)):
+            symbol = next(symbol for symbol in (*bars, *ended) if symbol not in known)
+            raise SourceError(f"{symbol} is no symbol of this run: it has {', '.join(known)}")
+        if not self._ended.isdisjoint(bars):
+            symbol = next(symbol for symbol in bars if symbol in self._ended)
+            raise SourceError(f"{symbol} has a bar after it was said to have ended")
 
     def _closed(self, time_ns: int) -> Close:
         broker = self._broker

@@ -14,7 +14,7 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
-from feeds import COLUMNS, VOLUME
+from feeds import COLUMNS
 from sandbox.errors import StrategyError
 from sandbox.trading.clock import NEVER, Clock
 from sandbox.trading.costs import LIQUIDITY_BARS
@@ -50,9 +50,8 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
         self.overlaps: bool = self.p.overlaps
         self.ended = False  # whether it is known that no bar will come
         self.last_close = NAN  # as `close[0]`, without Backtrader's way to it
-        self.opened_ns = NEVER  # when the latest bar opened, in ns since 1970
         self._bar_ns: int | None = None  # when the latest bar closed
-        self._prices: tuple[float, ...] = (NAN,) * 4  # of the latest bar
+        self._latest = Candle(NEVER, NAN, NAN, NAN, NAN, NAN, NAN)
         self._recent: deque[Candle] = deque(maxlen=BARS_KEPT + 1)  # the latest one last
         self._ever_traded = False
 
@@ -79,7 +78,12 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
     @property
     def bar(self) -> Bar:
         """The prices of the latest bar."""
-        return Bar(*self._prices)
+        return Bar(*self._latest[1:5])
+
+    @property
+    def opened_ns(self) -> int:
+        """When the latest bar opened, in ns since 1970."""
+        return self._latest.opened_ns
 
     @property
     def has_volume(self) -> bool:
@@ -101,19 +105,20 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
     def start(self) -> None:
         super().start()
         names = (*COLUMNS, "openinterest", "datetime")
-        self._lines_moved = [getattr(self.lines, name) for name in names]
+        lines = [getattr(self.lines, name) for name in names]
         assert len(names) == len(self.lines.lines)
-        assert all(line.mode == line.UnBounded for line in self._lines_moved)
+        assert all(line.mode == line.UnBounded for line in lines)
+        self._lines_moved = [(line, line.array.append) for line in lines]
 
     def deliver(self, candle: Candle) -> None:
         """Put the bar that closes now on the lines."""
-        values = candle[1:]
-        shown = (*values, NAN, self._run_clock.days)
-        for line, value in zip(self._lines_moved, shown, strict=True):
+        clock = self._run_clock
+        values = (*candle[1:], NAN, clock.days)
+        for (line, append), value in zip(self._lines_moved, values, strict=True):
             line._idx += 1  # what its `forward` does at five times the cost
             line.lencount += 1
-            line.array.append(value)
+            append(value)
         self._recent.append(candle)
-        self._bar_ns = self._run_clock.now_ns
-        self.opened_ns, self._prices, self.last_close = candle.opened_ns, values[:4], candle.close
-        self._ever_traded = self._ever_traded or values[VOLUME] > 0
+        self._latest, self._bar_ns, self.last_close = candle, clock.now_ns, candle.close
+        if not self._ever_traded:
+            self._ever_traded = candle.volume > 0

@@ -6,7 +6,9 @@ exchange; what is done with a bar is the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -35,6 +37,9 @@ class Candle(NamedTuple):
     close: float
     volume: float  # 0 where it is not known
     amount: float  # traded value in quote currency
+
+
+CANDLE = partial(tuple.__new__, Candle)  # of a row, as `Candle._make` at a third of the time
 
 
 class BarTime(NamedTuple):
@@ -111,7 +116,7 @@ class FrameSource:
     def __iter__(self) -> Iterator[BarTime]:
         symbols = self.symbols
         candles = [self._candles(symbol) for symbol in symbols]
-        last_bars = {symbol: int(times_ns(frame)[-1]) for symbol, frame in self.frames.items()}
+        ended = self._ended()
         closes_ns = np.concatenate([self._times[symbol] for symbol in symbols])
         owners = np.repeat(np.arange(len(symbols)), [len(self._times[s]) for s in symbols])
         in_time = np.argsort(closes_ns, kind="stable")
@@ -120,18 +125,27 @@ class FrameSource:
         first = 0
         for time_ns, end in zip(self._bar_times.tolist(), ends, strict=True):
             bars = {symbols[owner]: next(candles[owner]) for owner in owners[first:end].tolist()}
-            ended = [symbol for symbol, last in last_bars.items() if last < time_ns]
-            for symbol in ended:
-                del last_bars[symbol]
-            yield BarTime(time_ns, bars, ended)
+            yield BarTime(time_ns, bars, ended.get(time_ns, []))
             first = end
+
+    def _ended(self) -> dict[int, list[str]]:
+        """By bar time, the symbols whose last bar was the one before."""
+        ended: dict[int, list[str]] = {}
+        for symbol, frame in self.frames.items():
+            after = self._bar_times.searchsorted(times_ns(frame)[-1], side="right")
+            if after < len(self._bar_times):
+                ended.setdefault(int(self._bar_times[after]), []).append(symbol)
+        return ended
 
     def _candles(self, symbol: str) -> Iterator[Candle]:
         values, opens_ns = values_of(self.handed_out[symbol]), self.opens[symbol]
-        for at in range(0, len(values), ROWS_AT_A_TIME):
-            here = slice(at, at + ROWS_AT_A_TIME)
-            columns = values[here].T.tolist()
-            yield from map(Candle._make, zip(opens_ns[here].tolist(), *columns, strict=True))
+
+        def rows(first: int) -> Iterable[Candle]:
+            here = slice(first, first + ROWS_AT_A_TIME)
+            columns = opens_ns[here].tolist(), *values[here].T.tolist()
+            return map(CANDLE, zip(*columns, strict=True))
+
+        return chain.from_iterable(map(rows, range(0, len(values), ROWS_AT_A_TIME)))
 
 
 def opens_by_spacing(frames: Mapping[str, pd.DataFrame]) -> dict[str, Times]:

@@ -21,16 +21,16 @@ def days(count: int, first: str = "2020-01-02") -> pd.DatetimeIndex:
     return pd.bdate_range(first, periods=count, tz="UTC") + pd.Timedelta(hours=21)
 
 
-def entry(name: str, role: str, signal: str | None = None, twin_of: str | None = None) -> Any:
+def entry(name: str, role: str, signal: str | None = None, repeats: str | None = None) -> Any:
     """A portfolio as config.json has it."""
     return {
-        "name": name, "role": role, "signal": signal, "twin_of": twin_of,
+        "name": name, "role": role, "signal": signal, "repeats": repeats,
         "file": f"strategies/{name}.py", "sha256": "ab" * 32, "params": {"k": 3},
     }  # fmt: skip
 
 
 def plan(strategies: Sequence[str], *, controls: bool = True, benchmark: bool = True) -> list[Any]:
-    """Strategies on kronos, a benchmark, and five naive twins of each strategy."""
+    """Strategies on kronos, a benchmark, and five naive controls of each strategy."""
     portfolios = [entry(name, "strategy", "kronos") for name in strategies]
     portfolios += [entry("benchmark", "benchmark")] if benchmark else []
     if controls:

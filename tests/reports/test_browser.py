@@ -185,7 +185,7 @@ def test_controls_are_hidden_together_and_one_by_one(page, report):
     opened(page, report / "report.html")
     whole = drawn(page, "equity")
     group = "#equity .several > button"
-    assert page.texts(group) == ["10 naive twins"]
+    assert page.texts(group) == ["10 naive controls"]
     page.click(group)
     pressed = "#equity .several button[aria-pressed='false']"
     assert len(page.texts(pressed)) == 11
@@ -232,7 +232,13 @@ def test_without_scripts_figures_verdicts_tables_and_pictures_are_there(page, re
     metrics = report_metrics(read_run(report))
     for verdict in metrics["verdicts"].values():
         assert verdict["sentence"] in text.replace("\N{MINUS SIGN}", "-").replace("\xa0", " ")
-    for words in ("Sharpe, net", "Without JavaScript", "Returns by month", "10 naive twins", "Oct"):
+    for words in (
+        "Sharpe, net",
+        "Without JavaScript",
+        "Returns by month",
+        "10 naive controls",
+        "Oct",
+    ):
         assert words in text
     assert page.run("document.querySelectorAll('.chart svg path').length") > 20
     assert page.run("document.querySelectorAll('canvas').length") == 0

@@ -74,9 +74,11 @@ def test_days_seen_are_shaded_up_to_their_end():
 
 
 def test_controls_share_one_entry_of_the_legend():
-    background = [line([2, 1], name=f"t{n}", style="control", group="naive twin") for n in range(7)]
+    background = [
+        line([2, 1], name=f"t{n}", style="control", group="naive control") for n in range(7)
+    ]
     view = still(line([1, 2]), *background)
-    assert [entry.text for entry in view.legend] == ["a", "7 naive twins"]
+    assert [entry.text for entry in view.legend] == ["a", "7 naive controls"]
     assert [entry.value for entry in view.legend] == ["2.000", ""]
     assert len(view.paths) == 1  # those in the background are drawn by the script alone
     data = chart_data([1, 2], [chart(line([1, 2]), *background)])

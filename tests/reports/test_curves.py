@@ -41,7 +41,7 @@ def test_equity_and_drawdown_are_those_of_every_portfolio_and_bar(drawn):
         worst = 100 * (value / peak - 1)
         assert charts["drawdown"][p.name]["values"] == pytest.approx(worst, abs=6e-3)
     groups = [series["group"] for series in charts["equity"].values()]
-    assert groups == ["", "", *["naive twin"] * 5]
+    assert groups == ["", "", *["naive control"] * 5]
     assert next(iter(charts["equity"])) == "topk"
 
 

@@ -141,7 +141,7 @@ def test_the_page_is_light_and_holds_what_metrics_json_holds(run_folder, no_shee
             assert f"{against['low']:+.2f} to {against['high']:+.2f}" in text
     assert page.tags.count("figure") == len(CHARTS)
     assert [chart["id"] for chart in data_of(page)["charts"]] == CHARTS
-    assert "10 naive twins" in text
+    assert "10 naive controls" in text
     assert "us" in text and "commission bps" in text
 
 
@@ -162,10 +162,14 @@ def test_metrics_json_has_the_names_that_its_readers_use(run_folder, no_sheets):
     assert metrics["bars_per_year"] == 252
     assert metrics["seen_until"] == "2018-12-31"
     assert list(metrics["portfolios"]) == [p["name"] for p in plan(["topk"])]
-    twin = metrics["portfolios"]["topk:momentum"]
-    assert (twin["role"], twin["signal"], twin["twin_of"]) == ("control", "momentum", "topk")
-    assert (twin["seen"], twin["unseen"]) == (None, None)
-    assert set(twin["whole"]) == {
+    control = metrics["portfolios"]["topk:momentum"]
+    assert (control["role"], control["signal"], control["repeats"]) == (
+        "control",
+        "momentum",
+        "topk",
+    )
+    assert (control["seen"], control["unseen"]) == (None, None)
+    assert set(control["whole"]) == {
         "total_return_pct", "gross_return_pct", "cagr_pct", "gross_cagr_pct", "sharpe",
         "gross_sharpe", "sortino", "calmar", "max_drawdown_pct", "volatility_pct",
         "turnover_pct_per_year", "hit_rate_pct", "exposure_pct", "cost_drag_pct_per_year",
@@ -197,7 +201,7 @@ def test_what_the_model_has_seen_is_said_first_and_the_table_split(run_folder, n
         ({"bars": 1}, "1 day of trading: nothing is brought to a year"),
         ({"bars": 3}, "3 days of trading: nothing is brought to a year"),
         ({"benchmark": False}, "No benchmark: nothing here tells skill from a rising market."),
-        ({"controls": False}, "No naive twins: nothing here tells the model from the strategy"),
+        ({"controls": False}, "No naive controls: nothing here tells the model from the strategy"),
         ({"model": None}, "signal kronos, no model"),
         (
             {"model": {"name": "own", "fingerprint": "ab", "seen_until": None}},

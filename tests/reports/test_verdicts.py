@@ -39,7 +39,7 @@ def copy(folder, source, targets):
     edit_csv(folder / "equity.csv", change)
 
 
-TWINS = [f"topk:{naive}" for naive in NAIVE]
+CONTROLS = [f"topk:{naive}" for naive in NAIVE]
 
 
 def test_a_strategy_far_above_all_its_twins_was_helped(run_folder):
@@ -47,9 +47,9 @@ def test_a_strategy_far_above_all_its_twins_was_helped(run_folder):
     shift(folder, "topk", 0.003)
     found = verdict(folder)
     assert found["sentence"].startswith("Kronos helped topk: Sharpe ")
-    assert "for the best of its 5 naive twins (" in found["sentence"]
+    assert "for the best of its 5 naive controls (" in found["sentence"]
     assert "is more than luck explains (90 % interval +" in found["sentence"]
-    assert all(found["against"][twin]["low"] > 0 for twin in TWINS)
+    assert all(found["against"][control]["low"] > 0 for control in CONTROLS)
     assert found["benchmark_sentence"].startswith("topk beat benchmark: Sharpe ")
 
 
@@ -67,13 +67,13 @@ def test_within_luck_nothing_is_claimed_and_the_figures_are_those_of_the_table(r
     run = read_run(folder)
     figures = all_figures(run)
     found = all_verdicts(run, figures)["topk"]
-    sharpes = {twin: figures["portfolios"][twin]["whole"]["sharpe"] for twin in TWINS}
-    best = max(TWINS, key=sharpes.get)
+    sharpes = {control: figures["portfolios"][control]["whole"]["sharpe"] for control in CONTROLS}
+    best = max(CONTROLS, key=sharpes.get)
     ours, entry = figures["portfolios"]["topk"]["whole"]["sharpe"], found["against"][best]
     assert entry["low"] < 0 < entry["high"]
     assert found["sentence"] == (
         f"Kronos did not clearly help topk: Sharpe {ours:.2f} against {sharpes[best]:.2f} for the "
-        f"best of its 5 naive twins ({best[5:]}, picked after the fact); the difference of "
+        f"best of its 5 naive controls ({best[5:]}, picked after the fact); the difference of "
         f"{ours - sharpes[best]:+.2f} lies within luck (90 % interval {entry['low']:+.2f} to "
         f"{entry['high']:+.2f})."
     )
@@ -98,7 +98,7 @@ def test_being_worse_than_the_luckiest_of_five_is_not_yet_hurt():
 
 def test_a_strategy_that_does_the_same_on_every_signal_is_told_so(run_folder):
     folder = run_folder(bars=100)
-    copy(folder, "topk", TWINS)
+    copy(folder, "topk", CONTROLS)
     assert verdict(folder)["sentence"].startswith("topk did the same on Kronos as on its naive")
 
 

@@ -73,7 +73,7 @@ def test_an_error_that_python_or_backtrader_has_for_stopping_is_no_quiet_end(cap
 def test_a_timer_that_never_fired_is_told(capsys):
     shown = run(capsys, init="self.add_timer(when=datetime.time(23, 30))")
     assert "A timer of mine (when=23:30) never fired: no bar closes that late" in shown
-    assert shown.count("never fired") == 1  # not once more for each twin
+    assert shown.count("never fired") == 1  # not once more for each control
 
 
 @pytest.mark.usefixtures("no_report")
@@ -115,7 +115,7 @@ def test_the_run_without_costs_is_the_run_of_a_market_without_costs():
         )
     record = json.loads(Path("one/config.json").read_text())
     [entry] = [entry for entry in record["portfolios"] if entry["role"] == "costs-free"]
-    assert (entry["name"], entry["twin_of"], entry["signal"]) == (
+    assert (entry["name"], entry["repeats"], entry["signal"]) == (
         "topk:costs-free", "topk", "momentum",
     )  # fmt: skip
 

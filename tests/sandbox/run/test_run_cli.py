@@ -48,9 +48,9 @@ def test_a_run_ends_in_a_folder_with_everything(tmp_path, capsys, fake_model):
     assert list(equity) == ["time", "strategy", "cash", "value", "gross_value"]
     times = equity.groupby("strategy")["time"].agg(list)
     naive = ("momentum", "reversal", "volatility", "random", "random-walk")
-    twins = {f"{name}:{signal}" for name in ("topk", "uncertainty") for signal in naive}
-    twins |= {"topk:costs-free", "uncertainty:costs-free"}
-    assert set(times.index) == {"topk", "uncertainty", "benchmark"} | twins
+    controls = {f"{name}:{signal}" for name in ("topk", "uncertainty") for signal in naive}
+    controls |= {"topk:costs-free", "uncertainty:costs-free"}
+    assert set(times.index) == {"topk", "uncertainty", "benchmark"} | controls
     assert all(own == times["topk"] for own in times)
     assert times["topk"][0] == "2021-01-04T21:00:00Z"
     assert times["topk"][-1].startswith("2021-02-26")
@@ -58,7 +58,7 @@ def test_a_run_ends_in_a_folder_with_everything(tmp_path, capsys, fake_model):
     record = json.loads((out / "config.json").read_text())
     roles = {portfolio["name"]: portfolio for portfolio in record["portfolios"]}
     assert roles["topk"]["params"]["k"] == 2
-    assert roles["topk:random"]["twin_of"] == "topk"
+    assert roles["topk:random"]["repeats"] == "topk"
     assert roles["benchmark"]["signal"] is None
     assert record["costs"]["preset"] == "us"
     assert record["model"]["fingerprint"] == fake_model.fingerprint

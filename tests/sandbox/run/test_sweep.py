@@ -162,7 +162,7 @@ def test_a_sweep_from_a_file_and_a_strategy_beside_it(tmp_path, monkeypatch, cap
     swept = [name for name, entry in found.items() if entry["sweep_of"] == "topk"]
     assert len(swept) == 4
     assert found["topk[k=3,score=mean]"]["params"]["score"] == "mean"
-    assert {entry["twin_of"] for entry in found.values() if entry["role"] == "control"} == {"still"}
+    assert {entry["repeats"] for entry in found.values() if entry["role"] == "control"} == {"still"}
     Path("run.yaml").write_text("sweep: 3\n")
     assert main(options) == 2
     assert "sweep 3: a mapping is needed, such as 'k: [2, 3, 5]'" in capsys.readouterr().err
