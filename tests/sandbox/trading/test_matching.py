@@ -62,10 +62,11 @@ def test_stop_limit_to_buy(stop, limit, triggered, match):
 
 
 prices = st.floats(50, 150)
+whole_ticks = st.integers(50 * 64, 150 * 64).map(lambda ticks: ticks / 64)  # 200 less one is exact
 
 
 @st.composite
-def bars(draw):
+def bars(draw, prices=prices):
     open_, close, more, less = (draw(prices) for _ in range(4))
     return Bar(open_, max(open_, close, more), min(open_, close, less), close)
 
@@ -86,7 +87,7 @@ def test_every_match_is_a_price_of_the_bar_and_none_is_better_than_its_limit(bar
     assert stop is None or (stop.price >= one if buying else stop.price <= one)
 
 
-@given(bars(), prices, prices)
+@given(bars(whole_ticks), whole_ticks, whole_ticks)
 def test_sells_mirror_buys(bar, one, two):
     turned = Bar(200 - bar.open, 200 - bar.low, 200 - bar.high, 200 - bar.close)
     for match_kind in (match_limit, match_stop):
