@@ -63,24 +63,24 @@ def cases_between(
     """
     low, high = np.datetime64(start, "s"), np.datetime64(end, "s")
     series = {name: CandleSeries.of(frame, daily=True) for name, frame in frames.items()}
-    sessions = np.unique(np.concatenate([one.times for one in series.values()]))
+    sessions = np.unique(np.concatenate([candles.times for candles in series.values()]))
     chosen = sessions[(sessions >= low) & (sessions < high)][::stride]
     rows: list[tuple[str, int]] = []
-    for name, one in series.items():
-        last = int(np.searchsorted(one.times, high)) - horizon
-        at = np.flatnonzero(np.isin(one.times[:last], chosen))
+    for name, candles in series.items():
+        last = int(np.searchsorted(candles.times, high)) - horizon
+        at = np.flatnonzero(np.isin(candles.times[:last], chosen))
         rows += [(name, int(i)) for i in at if i + 1 >= LOOKBACK]
     past = [(series[name], slice(i + 1 - LOOKBACK, i + 1)) for name, i in rows]
     ahead = [(series[name], slice(i + 1, i + 1 + horizon)) for name, i in rows]
-    x = np.stack([one.values[bars] for one, bars in past])
+    x = np.stack([candles.values[bars] for candles, bars in past])
     known = x[:, -1, CLOSE].astype(np.float64)
-    later = np.stack([one.values[bars, CLOSE] for one, bars in ahead]).astype(np.float64)
+    later = np.stack([candles.values[bars, CLOSE] for candles, bars in ahead]).astype(np.float64)
     return Cases(
         symbols=[name for name, _ in rows],
         dates=np.array([series[name].times[i] for name, i in rows]),
         x=x,
-        x_stamp=np.stack([one.stamps[bars] for one, bars in past]),
-        y_stamp=np.stack([one.stamps[bars] for one, bars in ahead]),
+        x_stamp=np.stack([candles.stamps[bars] for candles, bars in past]),
+        y_stamp=np.stack([candles.stamps[bars] for candles, bars in ahead]),
         outcome=later / known[:, None] - 1,
     )
 
@@ -172,7 +172,7 @@ def forecast_returns(
     sample_paths: SamplePaths, cases: Cases, samples: int, seed: int, batch: int = 64
 ) -> Floats:
     """The model's returns `[N, S, P]` against the last known close; prints progress."""
-    out, start, told = [], time.monotonic(), 0.0
+    out, start, printed = [], time.monotonic(), 0.0
     for first in range(0, len(cases.symbols), batch):
         rows = slice(first, first + batch)
         x = cases.x[rows]
@@ -191,8 +191,8 @@ def forecast_returns(
         known = x[:, -1, CLOSE].astype(np.float64)[:, None, None]
         out.append(np.asarray(paths)[..., CLOSE].astype(np.float64) / known - 1)
         done, spent = min(first + batch, len(cases.symbols)), time.monotonic() - start
-        if spent - told > 5:
-            told, left = spent, (len(cases.symbols) - done) * spent / done
+        if spent - printed > 5:
+            printed, left = spent, (len(cases.symbols) - done) * spent / done
             print(
                 f"forecast {done}/{len(cases.symbols)}, {done / spent:.1f} a second, "
                 f"{left / 60:.1f} min left",

@@ -264,8 +264,8 @@ def _token_figures(objective: PredictorObjective, data: Data, recipe: Recipe) ->
     with torch.no_grad():
         each = [objective.tally_each(x, stamp) for x, stamp in check]
     s1, s2 = each[0]
-    for one, two in each[1:]:
-        s1, s2 = s1 + one, s2 + two
+    for more_s1, more_s2 in each[1:]:
+        s1, s2 = s1 + more_s1, s2 + more_s2
     order = EpochOrder(len(data.train), 64, recipe.seed, 400)
     counts = token_counts(objective, EpochLoader(data.train, order)(0, 0))
     ids = [[], []]  # type: list[list[torch.Tensor]]

@@ -215,13 +215,13 @@ def _name(windows: Windows, rows: Array) -> str:
 
 
 def _increments(tell: Tell | None) -> Progress:
-    """Tells how many more are done; what is done again is not told again."""
-    told = 0
+    """Reports how many more are done; what is done again is not counted again."""
+    reported = 0
 
     def progress(done: int, _: int) -> None:
-        nonlocal told
-        if tell and done > told:
-            tell(done - told)
-            told = done
+        nonlocal reported
+        if tell and done > reported:
+            tell(done - reported)
+            reported = done
 
     return progress

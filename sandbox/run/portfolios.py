@@ -261,9 +261,10 @@ def trade(
 def _all_backtests(
     plan: Sequence[Portfolio], trading: Trading, progress: Progress, kept: Kept | None
 ) -> list[Traded]:
-    known = {one.name: kept.read(one) for one in plan} if kept else {}
+    known = {portfolio.name: kept.read(portfolio) for portfolio in plan} if kept else {}
     left = [portfolio for portfolio in plan if known.get(portfolio.name) is None]
-    new = dict(zip((one.name for one in left), backtests(left, trading, progress), strict=True))
+    names = [portfolio.name for portfolio in left]
+    new = dict(zip(names, backtests(left, trading, progress), strict=True))
     if kept:
         for portfolio in left:
             kept.keep(portfolio, new[portfolio.name])

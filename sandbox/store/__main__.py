@@ -81,21 +81,21 @@ def _list(args: argparse.Namespace, console: Console) -> None:
     for heading in ("Set", "Model", "Settings", "Forecasts", "As of", "Size", "Used (UTC)"):
         side: Literal["left", "right"] = "right" if heading in ("Forecasts", "Size") else "left"
         table.add_column(heading, justify=side, no_wrap=heading != "Settings", overflow="fold")
-    for one in sorted(sets, key=lambda one: -one.used):
-        table.add_row(*map(Text, _row(one)))
+    for found_set in sorted(sets, key=lambda found_set: -found_set.used):
+        table.add_row(*map(Text, _row(found_set)))
     console.print(table)
     _warn_of_damage(sets, console)
 
 
-def _row(one: SetSummary) -> tuple[str, ...]:
+def _row(found_set: SetSummary) -> tuple[str, ...]:
     return (
-        one.folder.name[:SHORT],
-        _model(one.settings),
-        _shown_settings(one.settings),
-        f"{one.forecasts:,}\n{len(one.symbols):,} symbols",
-        f"{one.first_asof}\n{one.last_asof}" if one.first_asof else "-",
-        _size(one.size_bytes),
-        _when(one.used).replace(" ", "\n"),
+        found_set.folder.name[:SHORT],
+        _model(found_set.settings),
+        _shown_settings(found_set.settings),
+        f"{found_set.forecasts:,}\n{len(found_set.symbols):,} symbols",
+        f"{found_set.first_asof}\n{found_set.last_asof}" if found_set.first_asof else "-",
+        _size(found_set.size_bytes),
+        _when(found_set.used).replace(" ", "\n"),
     )
 
 
@@ -122,20 +122,22 @@ def _chosen(store: ForecastStore, begins: str) -> Path:
     raise ConfigError(f"no set in {store.folder} begins with {begins!r}; there are {names}")
 
 
-def _facts(one: SetSummary) -> dict[str, str]:
-    settings = dict(one.settings)
+def _facts(found_set: SetSummary) -> dict[str, str]:
+    settings = dict(found_set.settings)
     sampling = settings.pop("sampling", {})
-    shown = ", ".join(one.symbols[:SYMBOLS_SHOWN])
-    more = len(one.symbols) - SYMBOLS_SHOWN
+    shown = ", ".join(found_set.symbols[:SYMBOLS_SHOWN])
+    more = len(found_set.symbols) - SYMBOLS_SHOWN
     return {
-        "folder": str(one.folder),
+        "folder": str(found_set.folder),
         **{name: str(value) for name, value in (settings | sampling).items()},
-        "forecasts": f"{one.forecasts:,}",
-        "symbols": f"{len(one.symbols)}: {shown}" + (f" and {more} more" if more > 0 else ""),
-        "as of": f"{one.first_asof} to {one.last_asof}" if one.first_asof else "-",
-        "parts": f"{one.parts:,}, {one.damaged} of them damaged",
-        "size": _size(one.size_bytes),
-        "last used": f"{_when(one.used)} UTC",
+        "forecasts": f"{found_set.forecasts:,}",
+        "symbols": f"{len(found_set.symbols)}: {shown}" + (f" and {more} more" if more > 0 else ""),
+        "as of": f"{found_set.first_asof} to {found_set.last_asof}"
+        if found_set.first_asof
+        else "-",
+        "parts": f"{found_set.parts:,}, {found_set.damaged} of them damaged",
+        "size": _size(found_set.size_bytes),
+        "last used": f"{_when(found_set.used)} UTC",
     }
 
 
@@ -151,11 +153,11 @@ def _gc(args: argparse.Namespace, console: Console) -> None:
         table.add_column("File", overflow="fold")
         table.add_column("Size", justify="right")
         table.add_column("Why", overflow="fold")
-        for one in left_over:
-            row = str(one.path.relative_to(args.store)), _size(one.size_bytes), one.why
+        for file in left_over:
+            row = str(file.path.relative_to(args.store)), _size(file.size_bytes), file.why
             table.add_row(*map(Text, row))
         console.print(table)
-    total = _size(sum(one.size_bytes for one in left_over))
+    total = _size(sum(file.size_bytes for file in left_over))
     done = "Would remove" if args.dry_run else "Removed"
     _say(console, f"{done} {len(left_over)} files, {total}, from {args.store}.")
     if merged:
@@ -164,12 +166,12 @@ def _gc(args: argparse.Namespace, console: Console) -> None:
 
 
 def _warn_of_damage(sets: Sequence[SetSummary], console: Console) -> None:
-    for one in sets:
-        if one.damaged:
+    for found_set in sets:
+        if found_set.damaged:
             _say(
                 console,
-                f"{one.damaged} parts of {one.folder.name[:SHORT]} are damaged and left aside; "
-                "`python -m sandbox.store gc` removes them.",
+                f"{found_set.damaged} parts of {found_set.folder.name[:SHORT]} are damaged and "
+                "left aside; `python -m sandbox.store gc` removes them.",
             )
 
 

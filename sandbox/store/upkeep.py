@@ -124,9 +124,9 @@ def leftovers(store: ForecastStore, *, now: float, older_than_days: float | None
 
 def remove(found: list[Leftover]) -> None:
     """Delete them, and the folders that this empties."""
-    for one in found:
-        _unlink(one.path)
-    for folder in {one.path.parent for one in found}:
+    for leftover in found:
+        _unlink(leftover.path)
+    for folder in {leftover.path.parent for leftover in found}:
         with contextlib.suppress(OSError):  # not empty, or another has just removed it
             folder.rmdir()
 

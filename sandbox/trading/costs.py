@@ -38,7 +38,7 @@ class Liquidity:
         prices = closes.tolist()  # 20 numbers: plain Python beats numpy
         returns = [after / before - 1 for before, after in pairwise(prices)]
         mean = sum(returns) / len(returns)
-        variance = sum((one - mean) ** 2 for one in returns) / (len(returns) - 1)
+        variance = sum((change - mean) ** 2 for change in returns) / (len(returns) - 1)
         return cls(volatility=math.sqrt(variance), mean_volume=sum(volumes.tolist()) / len(volumes))
 
 

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import backtrader as bt
 
@@ -204,10 +204,10 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
 
     # Ends of orders
 
-    def _drop(self, order: bt.Order, how: Any = None) -> None:
+    def _drop(self, order: bt.Order, end: Callable[[], object] | None = None) -> None:
         """End an order's life, and that of the orders that hang on it."""
-        if how is not None:
-            how()
+        if end is not None:
+            end()
         self.notify(order)
         self._ococheck(order)
         self._bracketize(order, cancel=True)
@@ -237,13 +237,13 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         if money < cost:
             self._ledger.add_too_dear(TooDear(self._now_ns, data.symbol, cost, money, self.cash))
 
-    def _refuse(self, order: bt.Order, how: Any) -> None:
+    def _refuse(self, order: bt.Order, end: Callable[[], object]) -> None:
         self.refused += 1
         if order.isbuy():  # of less than a lot it was the order that was too small
             size, lot = order.created.size, self._costs.lot_size
             money = self.cash if size >= lot else size * order.data.last_close
             self.take_down_too_dear(order.data, money)
-        self._drop(order, how)
+        self._drop(order, end)
 
     # A fill
 

@@ -155,12 +155,12 @@ class Ledger:
         """One row an order or cancel, as it was given."""
         given = self.decisions
         rows = (
-            _utc(one.time_ns for one in given),
-            _words(one.symbol for one in given),
-            _words(one.side for one in given),
-            np.array([one.size for one in given], float),
-            _words(one.kind for one in given),
-            np.array([one.price for one in given], float),
+            _utc(decision.time_ns for decision in given),
+            _words(decision.symbol for decision in given),
+            _words(decision.side for decision in given),
+            np.array([decision.size for decision in given], float),
+            _words(decision.kind for decision in given),
+            np.array([decision.price for decision in given], float),
         )
         return _table(DECISION_COLUMNS, rows)
 
