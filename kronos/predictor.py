@@ -345,6 +345,13 @@ class KronosPredictor:
                 "of them set the normalisation"
             )
 
+    @property
+    def tiling(self) -> tuple[int, int]:
+        """To how many rows products of matrices are padded here, and whether batches are cut into
+        tiles of one size. Where both are the same, so are forecasts, on machines of one kind."""
+        sampler = self._sampler()
+        return getattr(sampler, "quantum", 0), int(getattr(sampler, "fixed_tiles", False))
+
     def _sampler(self) -> AnySampler:
         context = whole_number(self.max_context, "max_context", 1)
         self._clip()

@@ -82,6 +82,7 @@ def add_run_options(target: argparse._ActionsContainer) -> None:
     add_data_options(target)
     _add_window_options(target)
     add_model_options(target)
+    add_backend_options(target)
     _add_cost_options(target)
 
 
@@ -121,6 +122,21 @@ def add_model_options(parent: argparse._ActionsContainer) -> None:
     option(target, "dtype", "numbers the model computes with")
     option(target, "seed", "the same seed draws the same paths", type=int)
     option(target, "store", "folder that keeps forecasts; none keeps none", metavar="DIR")
+
+
+def add_backend_options(parent: argparse._ActionsContainer) -> None:
+    target = parent.add_argument_group("backend")
+    option(target, "backend", "what computes forecasts: local, ray", metavar="NAME")
+    option(
+        target, "ray_address", "auto or HOST:PORT of a Ray cluster (default: a Ray of this machine "
+        "for the run)", metavar="ADDRESS",
+    )  # fmt: skip
+    option(target, "replicas", "of the model (default: as many as fit)", type=int, metavar="N")
+    option(
+        target, "replica_gpus", "GPUs of a replica, also a part of one (default: 1 if there is "
+        "any)", type=float, metavar="X",
+    )  # fmt: skip
+    option(target, "replica_threads", "threads, and CPUs, of a replica", type=int, metavar="N")
 
 
 def _add_strategy_options(parent: argparse._ActionsContainer) -> None:

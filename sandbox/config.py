@@ -98,6 +98,17 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BackendOptions:
+    """What computes forecasts: this machine, or replicas of the model on a Ray cluster."""
+
+    backend: str = "local"  # or the name of an installed one, such as ray
+    ray_address: str | None = None  # auto, HOST:PORT; None: a Ray of this machine for the run
+    replicas: Annotated[int, Field(ge=1)] | None = None  # None: as many as there is room for
+    replica_gpus: Annotated[float, Field(ge=0)] | None = None  # of each; None: 1 if there is any
+    replica_threads: Annotated[int, Field(ge=1)] = 1  # and CPUs of each
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How forecasts are drawn."""
 
@@ -208,6 +219,7 @@ class RunConfig(Config):
     candles: CandleOptions
     window: Window
     model: ModelOptions
+    backend: BackendOptions
     sampling: Sampling
     account: AccountOptions
     cost_overrides: CostOptions

@@ -10,15 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib.metadata import entry_points
 from typing import Protocol
 
 import numpy as np
 
-from sandbox.config import Sampling
+from kronos import Checkpoint
+from sandbox.config import BackendOptions, ModelOptions, Sampling
 from sandbox.cores import can_fork, cores, results_over_cores
+from sandbox.errors import ConfigError
 from sandbox.forecast.windows import Array, Windows
 from sandbox.memory import available_bytes
 from sandbox.progress import Progress
+from sandbox.words import did_you_mean
 
 WINDOWS_PER_PIECE = 1024  # what is kept at a time; forecasts do not depend on it
 PIECE_BYTES = 256 << 20  # of paths; long horizons and many samples make pieces of fewer windows
@@ -31,6 +35,7 @@ BATCHES_PER_PROCESS = 4  # at least, so that the last ones end at about the same
 # where one window's samples are many, 9, 29 and 47 kB more for each of its sampled bars.
 PROCESS_BYTES = 256 << 20
 BYTES_A_SAMPLED_BAR = 10  # times the square root of the number of weights
+LOCAL, ENTRY_POINT = "local", "sandbox.backends"
 LITTLE_WORK = 4_000_000_000  # multiplications; one core does them in 0.2 s
 ATTEMPTS = 2  # at a batch whose process is killed
 
@@ -121,7 +126,7 @@ class LocalBackend:
         tell: Tell | None,
     ) -> Iterator[tuple[Array, Array]]:
         """Each piece once all its batches are done."""
-        size = _batch_size(len(windows), sampling, processes)
+        size = batch_size(len(windows), sampling, processes)
         batches = [(nth, rows) for nth, piece in enumerate(pieces) for rows in _cut(piece, size)]
         paths: dict[int, Array] = {}
         left = [len(piece) for piece in pieces]
@@ -159,6 +164,34 @@ class LocalBackend:
         return sample_windows(self._predictor, windows.pick(rows), sampling, count)
 
 
+def find_backend(
+    checkpoint: Checkpoint, model: ModelOptions, options: BackendOptions
+) -> Backend | None:
+    """The backend that the options name; None for this machine, which needs none.
+
+    Others are installed under the entry point `sandbox.backends`: a class that is called with these
+    three. Raises ConfigError for a name that is not known, or whose packages are missing.
+    """
+    if options.backend == LOCAL:
+        return None
+    installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINT)}
+    if options.backend not in installed:
+        known = [LOCAL, *installed]
+        raise ConfigError(
+            f"--backend {options.backend!r}: no such backend, there are {', '.join(known)}"
+            f"{did_you_mean(options.backend, known)}"
+        )
+    try:
+        make = installed[options.backend].load()
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--backend {options.backend}: {error.name} is not installed; get it with "
+            f"pip install 'kronos-sandbox[{options.backend}]'"
+        ) from error
+    backend: Backend = make(checkpoint, model, options)
+    return backend
+
+
 def sample_windows(
     predictor: Predictor, windows: Windows, sampling: Sampling, tell: Tell | None
 ) -> Array:
@@ -193,7 +226,8 @@ def _weights(predictor: Predictor) -> int:
     return sum(weight.numel() for net in nets if net is not None for weight in net.parameters())
 
 
-def _batch_size(windows: int, sampling: Sampling, processes: int) -> int:
+def batch_size(windows: int, sampling: Sampling, processes: int) -> int:
+    """How many windows are given to one of so many processes at a time."""
     shared = -(-windows // (processes * BATCHES_PER_PROCESS))
     even = -(-windows // processes)  # with few windows no process is left without
     fitting = max(1, BATCH_BYTES // sampling.path_bytes)

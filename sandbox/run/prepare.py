@@ -14,6 +14,7 @@ import kronos
 from feeds import Candles, bar_times
 from sandbox.config import NO_STORE, ComparisonOptions, RunConfig, StrategyOptions, Window
 from sandbox.errors import ConfigError, WindowError
+from sandbox.forecast.backend import find_backend
 from sandbox.forecast.book import ForecastBook, SignalSource
 from sandbox.forecast.calendars import NamedCalendar
 from sandbox.forecast.data import load_data
@@ -218,5 +219,6 @@ def _forecaster(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster
         dtype=model.dtype,
         store=None if model.store == NO_STORE else ForecastStore(Path(model.store)),
         calendar=calendar,
+        backend=find_backend(checkpoint, model, config.backend),
     )
     return Forecaster(source, checkpoint, calendar)

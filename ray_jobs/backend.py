@@ -1,0 +1,202 @@
+"""Forecasts over the replicas of a model on a Ray cluster: `--backend ray`.
+
+Ray Data hands out the numbers of windows; candles and weights are put in its object store once.
+What comes back is what this machine alone would have computed: on machines of one kind to the bit,
+since every replica pads and tiles as the others do, which is checked.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+import ray.exceptions
+import ray.util.annotations
+
+from kronos import Checkpoint, KronosPredictor
+from ray_jobs.cluster import connected, expect_resources
+from sandbox.config import BackendOptions, ModelOptions, Sampling
+from sandbox.errors import SandboxError, WorkerError
+from sandbox.forecast.backend import WINDOWS_PER_PIECE, Tell, batch_size, sample_windows
+from sandbox.forecast.windows import Array, Windows
+
+RESTARTS = 2  # of a replica that died, and attempts more at what it was at
+MOST_BLOCKS = 10_000  # each is a task of Ray's
+ROW, PATHS, TILING = "row", "paths", "tiling"
+
+
+class RayBackend:
+    """The local backend's forecasts, computed by replicas of the model on a Ray cluster.
+
+    A replica that dies is started again, and what it was at is computed again; one that dies at the
+    same windows `RESTARTS` times more ends the run.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, model: ModelOptions, options: BackendOptions
+    ) -> None:
+        self._checkpoint, self._model, self._options = checkpoint, model, options
+
+    def sample(
+        self, windows: Windows, sampling: Sampling, tell: Tell | None
+    ) -> Iterator[tuple[Array, Array]]:
+        """Pieces of about `WINDOWS_PER_PIECE` windows as they are done: rows `[n]`, paths
+        `[n, S, P, 6]`."""
+        with connected(self._options.ray_address):
+            replicas = self._replicas(len(windows))
+            expect_resources(replicas, self._threads, self._gpus)
+            yield from _pieces(self._batches(windows, sampling, replicas), tell)
+
+    @property
+    def _threads(self) -> int:
+        return self._options.replica_threads
+
+    @property
+    def _gpus(self) -> float:
+        """Of a replica; unless told one each where the cluster has any."""
+        if self._options.replica_gpus is not None:
+            return self._options.replica_gpus
+        return min(1.0, ray.cluster_resources().get("GPU", 0.0))
+
+    def _replicas(self, windows: int) -> int:
+        """As many as the cluster has room for, unless told."""
+        if self._options.replicas is not None:
+            return self._options.replicas
+        total = ray.cluster_resources()
+        room = total.get("CPU", 1.0) // self._threads
+        if self._gpus:
+            room = min(room, total.get("GPU", 0.0) // self._gpus)
+        return int(max(1, min(room, windows)))
+
+    def _batches(
+        self, windows: Windows, sampling: Sampling, replicas: int
+    ) -> Iterator[dict[str, Array]]:
+        size = batch_size(len(windows), sampling, replicas)
+        blocks = min(MOST_BLOCKS, -(-len(windows) // size))
+        setup = _Setup(
+            nets=ray.put((self._checkpoint.model, self._checkpoint.tokenizer)),
+            windows=ray.put(windows),
+            sampling=sampling,
+            max_context=self._checkpoint.max_context,
+            device=self._model.device or ("cuda" if self._gpus else "cpu"),
+            dtype=self._model.dtype,
+            threads=self._threads,
+        )
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it says all that it does
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=replicas, initial_size=replicas)
+        parts = np.array_split(np.arange(len(windows)), blocks)
+        # blocks that are there: those of ray.data.range are read by tasks, which would wait for a
+        # CPU that a replica has, and the replicas for them
+        numbers = ray.data.from_blocks([pa.table({ROW: part}) for part in parts])
+        with warnings.catch_warnings():  # of the only way to bound restarts
+            warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
+            done = numbers.map_batches(
+                Replica, fn_constructor_args=(setup,), batch_size=None, batch_format="numpy",
+                compute=pool, num_cpus=self._threads, num_gpus=self._gpus,
+                max_restarts=RESTARTS, max_task_retries=RESTARTS,
+            )  # fmt: skip
+        tilings: set[tuple[int, ...]] = set()
+        try:
+            batches: Iterator[Any] = iter(done.iter_batches(batch_size=None, batch_format="numpy"))
+            for batch in batches:
+                tilings |= set(map(tuple, batch[TILING].tolist()))
+                if len(tilings) > 1:
+                    raise WorkerError(
+                        "the machines of this Ray cluster round otherwise than one another, so "
+                        "forecasts would depend on which of them computes one: use machines of "
+                        f"one kind (rows a product is padded to, fixed tiles: {sorted(tilings)})"
+                    )
+                yield {name: np.asarray(column) for name, column in batch.items()}
+        except ray.exceptions.RayError as error:
+            raise _in_words(error) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setup:
+    """What a replica is made from; references lead into Ray's object store."""
+
+    nets: Any  # reference to (model, tokenizer), on the CPU
+    windows: Any  # reference to all windows
+    sampling: Sampling
+    max_context: int
+    device: str
+    dtype: str
+    threads: int
+
+
+class Replica:
+    """In a process of Ray's: the model, and all windows."""
+
+    def __init__(self, setup: _Setup) -> None:
+        import torch
+
+        torch.set_num_threads(setup.threads)  # what the environment says is of a worker before it
+        model, tokenizer = ray.get(setup.nets)
+        self._predictor = KronosPredictor(
+            model, tokenizer, setup.device, setup.max_context, dtype=setup.dtype
+        )
+        self._windows: Windows = ray.get(setup.windows)
+        self._sampling = setup.sampling
+        self._tiling = self._predictor.tiling
+
+    def __call__(self, batch: dict[str, Array]) -> dict[str, Array]:
+        rows = batch[ROW]
+        paths = sample_windows(self._predictor, self._windows.pick(rows), self._sampling, None)
+        return {ROW: rows, PATHS: paths, TILING: np.array([self._tiling] * len(rows))}
+
+
+class _Collected(NamedTuple):
+    rows: list[Array]
+    paths: list[Array]
+
+    def piece(self) -> tuple[Array, Array]:
+        return np.concatenate(self.rows), np.concatenate(self.paths)
+
+
+def _pieces(
+    batches: Iterator[dict[str, Array]], tell: Tell | None
+) -> Iterator[tuple[Array, Array]]:
+    """Batches put together, so that the store has few parts."""
+    collected, count = _Collected([], []), 0
+    for batch in batches:
+        collected.rows.append(batch[ROW])
+        collected.paths.append(np.asarray(batch[PATHS], np.float32))
+        count += len(batch[ROW])
+        if tell is not None:
+            tell(len(batch[ROW]))
+        if count >= WINDOWS_PER_PIECE:
+            yield collected.piece()
+            collected, count = _Collected([], []), 0
+    if count:
+        yield collected.piece()
+
+
+def _in_words(error: ray.exceptions.RayError) -> SandboxError:
+    """An error of a replica as this machine's own, and its death in one line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SandboxError):
+            return cause
+        if isinstance(cause, ray.exceptions.ActorDiedError | ray.exceptions.WorkerCrashedError):
+            return WorkerError(
+                f"a replica of the model died {RESTARTS + 1} times at the same forecasts: memory "
+                "ran out there, most likely; ask for fewer --replicas or --samples"
+            )
+        if isinstance(cause, ray.exceptions.OutOfMemoryError):
+            return WorkerError(
+                "a machine of the Ray cluster ran out of memory: ask for fewer replicas"
+            )
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return WorkerError(f"Ray: {type(error).__name__}: {_last_line(str(error))}")
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1] if text.strip() else "no reason given"

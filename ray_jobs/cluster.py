@@ -1,0 +1,131 @@
+"""Ray for a command: a cluster that runs already, or one on this machine for as long as needed.
+
+Ray waits without a word for an address that is dead and for GPUs that do not exist. Here both are
+looked at first, and said in one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import ray
+
+from sandbox.cores import cores
+from sandbox.errors import ConfigError, WorkerError
+from sandbox.interrupts import tidied
+from sandbox.memory import available_bytes
+
+PROBE_SECS = 3.0
+LEAST_STORE_BYTES = 128 << 20  # of Ray's object store
+SHARE_FOR_STORE = 0.15  # of free memory; unless told Ray takes a third of it
+AUTO = "auto"
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Ray, for as long as the block lasts.
+
+    address: `auto` for the cluster that this machine belongs to, `HOST:PORT`, None for a Ray of
+    this machine's cores that ends with the block. A process that is connected already stays so.
+    Raises ConfigError for an address where nothing answers.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    _check(address)
+    with tidied(_shut_down):
+        try:
+            _connect(address)
+            yield
+        finally:
+            _shut_down()
+
+
+def expect_resources(replicas: int, cpus: float, gpus: float) -> None:
+    """Raises ConfigError where the cluster does not have what so many replicas take: Ray would
+    wait for it without end."""
+    needs = {"CPU": ("CPUs", cpus), "GPU": ("GPUs", gpus)}
+    total = ray.cluster_resources()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for kind, (word, each) in needs.items():
+        have, largest = total.get(kind, 0.0), max((n.get(kind, 0.0) for n in nodes), default=0.0)
+        if each > largest:
+            raise ConfigError(
+                f"a replica is to have {each:g} {word}, and the largest machine of this Ray "
+                f"cluster has {largest:g}: ask for fewer"
+            )
+        if replicas * each > have:
+            raise ConfigError(
+                f"{replicas} replicas of {each:g} {word} each are asked for, and this Ray cluster "
+                f"has {have:g} {word} in all: ask for fewer replicas, or fewer {word} for each"
+            )
+
+
+def _check(address: str | None) -> None:
+    if address is None or address == AUTO:
+        return
+    if "://" in address:
+        raise ConfigError(
+            f"--ray-address {address}: a client's address is not taken, since this process "
+            "would compute far from its data; run the command on the cluster: ray job submit "
+            "--working-dir . -- python -m ..."
+        )
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 < int(port) < 1 << 16):
+        raise ConfigError(f"--ray-address {address!r}: write auto or HOST:PORT")
+    try:
+        with socket.create_connection((host, int(port)), PROBE_SECS):
+            pass
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ConfigError(f"--ray-address {address}: nothing answers there ({why})") from error
+
+
+def _connect(address: str | None) -> None:
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of restarts that are bounded
+    try:
+        if address is not None:
+            with _no_output():
+                ray.init(address=address, **quiet)
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        free = available_bytes() or 0
+        store = max(LEAST_STORE_BYTES, int(free * SHARE_FOR_STORE))
+        with _no_output():
+            ray.init(num_cpus=cores(), include_dashboard=False, object_store_memory=store, **quiet)
+    except ConnectionError as error:
+        where = "of this machine" if address == AUTO else f"at {address}"
+        raise ConfigError(
+            f"--ray-address {address}: no Ray {where}; start one with `ray start --head`"
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise WorkerError(f"Ray did not start: {first_line}") from error
+
+
+@contextmanager
+def _no_output() -> Iterator[None]:
+    """Ray's own libraries say on standard error how they were told to say less."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _shut_down() -> None:
+    with suppress(Exception):
+        ray.shutdown()

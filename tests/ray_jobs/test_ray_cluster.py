@@ -1,0 +1,72 @@
+"""Addresses of a Ray cluster that cannot be used, no Ray installed: one line each."""
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ray_jobs.cluster import connected
+from sandbox.config import BackendOptions, ModelOptions
+from sandbox.errors import ConfigError
+from sandbox.forecast.backend import find_backend
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("ray://host:10001", "ray job submit --working-dir"),
+        ("host", "write auto or HOST:PORT"),
+        ("host:", "write auto or HOST:PORT"),
+        ("host:0", "write auto or HOST:PORT"),
+        ("host:70000", "write auto or HOST:PORT"),
+        (":6379", "write auto or HOST:PORT"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_refused(address, text):
+    with pytest.raises(ConfigError, match=text), connected(address):
+        pass
+
+
+def test_a_dead_address_is_said_at_once():
+    """Ray itself waits two minutes."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        begun = time.monotonic()
+        text = f"^--ray-address {address}: nothing answers there"
+        with pytest.raises(ConfigError, match=text), connected(address):
+            pass
+    assert time.monotonic() - begun < 30
+
+
+def test_a_backend_that_nobody_knows_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"'rya': no such backend, there are local, .*'ray'"):
+        find_backend(None, ModelOptions(), BackendOptions(backend="rya"))
+
+
+def test_this_machine_is_the_backend_unless_told():
+    assert find_backend(None, ModelOptions(), BackendOptions()) is None
+
+
+WITHOUT_RAY = """
+import sys
+sys.modules["ray"] = None
+from sandbox.run.__main__ import main
+sys.exit(main(["strategies/topk.py", "--backend", "ray", "--out", "/nowhere/x"]))
+"""
+
+
+def test_without_ray_the_extra_is_named():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_RAY], cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: --backend ray: ray is not installed; get it with pip install 'kronos-sandbox[ray]'"
+    ]
