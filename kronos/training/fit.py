@@ -1,4 +1,4 @@
-"""Trains an objective: schedule, steps, validation, early stopping, resumable progress.
+"""Trains an objective: epochs, validation, early stopping, resumable progress.
 
 Knows objectives (`kronos.training.objectives`), batches and one progress file; nothing of candles'
 files, process groups or clocks. `fit` takes its batches from its caller, so a worker of a
@@ -13,89 +13,21 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kronos.errors import TrainingError
 from kronos.training.dataset import WindowBatch, mixed_seed
-from kronos.training.objectives import PredictorObjective, Tally, TokenizerObjective
+from kronos.training.objectives import Tally
+from kronos.training.schedule import TrainConfig, one_cycle
+from kronos.training.steps import device_of, make_optimizer, total_tally, train_step, unwrapped
 
-Objective = TokenizerObjective | PredictorObjective
 EpochBatches = Callable[[int, int], Iterable[WindowBatch]]  # (epoch, first batch) -> its batches
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How one stage is trained. The defaults are the forecaster's; see `tokenizer_config`."""
-
-    epochs: int = 30
-    batch_size: int = 50  # windows a batch and worker
-    batches_per_epoch: int | None = None  # at most; None: every window once
-    accumulation: int = 1  # batches a step
-    lr_max: float = 4e-5  # AdamW's rate at the peak of the one-cycle schedule
-    pct_start: float = 0.03  # share of all steps until the peak
-    div_factor: float = 10.0  # the first rate is lr_max / div_factor
-    final_div_factor: float = 1e4  # the last rate is the first / final_div_factor
-    beta1_range: tuple[float, float] = (0.85, 0.95)  # at the peak, at both ends
-    beta2: float = 0.95
-    weight_decay: float = 0.1
-    clip_norm: float = 3.0  # Euclidean norm of the whole gradient
-    patience: int | None = None  # epochs without a better validation loss; None: run them all
-    seed: int = 100
-
-    def __post_init__(self) -> None:
-        counts = (self.epochs, self.batch_size, self.accumulation, self.batches_per_epoch or 1)
-        if min(counts) < 1 or (self.patience is not None and self.patience < 1):
-            raise TrainingError("epochs, batch sizes, accumulation and patience must be at least 1")
-        if not (math.isfinite(self.lr_max) and self.lr_max > 0):
-            raise TrainingError(f"lr_max must be a positive number, got {self.lr_max}")
-        if not 0 < self.pct_start < 1 or min(self.div_factor, self.final_div_factor) < 1:
-            raise TrainingError("pct_start must lie in (0, 1), the div factors at or above 1")
-        if not all(0 <= b < 1 for b in (*self.beta1_range, self.beta2)):
-            raise TrainingError(f"betas must lie in [0, 1), got {self.beta1_range}, {self.beta2}")
-        if self.weight_decay < 0 or not self.clip_norm > 0 or self.seed < 0:
-            raise TrainingError("weight_decay and seed must not be negative, clip_norm above 0")
-
-
-def tokenizer_config(**changes: Any) -> TrainConfig:
-    """The published recipe of the tokenizer stage, with changes."""
-    return TrainConfig(**({"lr_max": 2e-4, "clip_norm": 2.0} | changes))
-
-
-def one_cycle(step: int, steps: int, config: TrainConfig) -> tuple[float, float]:
-    """Rate and β1 of step 0 … steps-1: up for `pct_start` of them, then down, both on a cosine.
-
-    β1 runs against the rate. A pure function of the step, so a resumed run needs no state for it.
-    """
-    low, high = config.lr_max / config.div_factor, config.lr_max
-    beta_low, beta_high = config.beta1_range
-    peak, last = config.pct_start * steps - 1, steps - 1
-    if step <= peak:
-        up = (1 - math.cos(math.pi * step / peak)) / 2
-        return low + (high - low) * up, beta_high + (beta_low - beta_high) * up
-    down = (1 - math.cos(math.pi * (step - peak) / (last - peak))) / 2 if last > peak else 1.0
-    final = low / config.final_div_factor
-    return high + (final - high) * down, beta_low + (beta_high - beta_low) * down
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device | None = None) -> Iterator[torch.Generator]:
-    """Inside, dropout and initialisation draw from `seed`; afterwards the global state is back.
-
-    Yields a generator on `device` for what can be handed one.
-    """
-    device = device or torch.device("cpu")
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-        torch.manual_seed(seed)
-        yield torch.Generator(device).manual_seed(mixed_seed(seed, 1))
 
 
 @dataclass(frozen=True)
@@ -118,75 +50,6 @@ class TrainingProgress:
     best_loss: float = math.inf
     best_epoch: int = -1
     history: tuple[EpochReport, ...] = ()
-
-
-def unwrapped(objective: nn.Module) -> Objective:
-    """The objective itself, out of a wrapper that keeps it as `.module`."""
-    inner = getattr(objective, "module", objective)
-    if not isinstance(inner, TokenizerObjective | PredictorObjective):
-        raise TrainingError(f"{type(inner).__name__} is no objective of kronos.training")
-    return inner
-
-
-def make_optimizer(objective: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over the trained parameters, all of them decayed, as published."""
-    return torch.optim.AdamW(
-        unwrapped(objective).model.parameters(),
-        lr=config.lr_max / config.div_factor,
-        betas=(config.beta1_range[1], config.beta2),
-        weight_decay=config.weight_decay,
-    )
-
-
-def _device(objective: nn.Module) -> torch.device:
-    return next(objective.parameters()).device
-
-
-def train_step(
-    objective: nn.Module,
-    group: list[WindowBatch],
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    *,
-    rate: tuple[float, float],
-    seed: int,
-) -> float:
-    """One optimiser step over the mean loss of `group`; returns that loss.
-
-    `rate` is what `one_cycle` gives for this step; `seed` fixes dropout and sampled tokens.
-    Raises `TrainingError` where the loss is not finite, the weights untouched.
-    """
-    objective.train()
-    device = _device(objective)
-    for settings in optimizer.param_groups:
-        settings["lr"], settings["betas"] = rate[0], (rate[1], config.beta2)
-    optimizer.zero_grad()
-    total = 0.0
-    for number, (x, stamp) in enumerate(group):
-        with seeded(mixed_seed(seed, number), device) as generator:
-            loss = objective(x.to(device), stamp.to(device), generator) / len(group)
-        loss.backward()
-        total += loss.item()
-    if not math.isfinite(total):
-        raise TrainingError(f"the loss became {total}; try a lower lr_max than {config.lr_max}")
-    nn.utils.clip_grad_norm_(unwrapped(objective).model.parameters(), config.clip_norm)
-    optimizer.step()
-    return total
-
-
-@torch.no_grad()
-def total_tally(objective: nn.Module, batches: Iterable[WindowBatch]) -> Tally:
-    """Sum and count of the validation loss over `batches`, in evaluation mode."""
-    objective.eval()
-    device, total = _device(objective), Tally(0.0, 0)
-    for x, stamp in batches:
-        total = total + unwrapped(objective).tally(x.to(device), stamp.to(device))
-    return total
-
-
-def validate(objective: nn.Module, batches: Iterable[WindowBatch]) -> float:
-    """Mean validation loss, weighted by tokens; raises `TrainingError` for an empty set."""
-    return total_tally(objective, batches).mean
 
 
 def _one_worker(tally: Tally) -> Tally:
@@ -287,7 +150,7 @@ class TrainingRun:
 
     def resume(self, file: Path) -> None:
         """Go on from a saved file; raises `TrainingError` where it is of another run."""
-        device = _device(self.objective)
+        device = device_of(self.objective)
         with safe_open(file, framework="pt", device=str(device)) as stored:
             notes = stored.metadata() or {}
             if notes.get("identity") != self.identity:

@@ -16,14 +16,10 @@ from kronos.training.dataset import (
     validation_loader,
     validation_windows,
 )
-from kronos.training.fit import (
-    TrainConfig,
-    TrainingRun,
-    seeded,
-)
-from kronos.training.objectives import (
-    PredictorObjective,
-)
+from kronos.training.fit import TrainingRun
+from kronos.training.objectives import PredictorObjective
+from kronos.training.schedule import TrainConfig
+from kronos.training.steps import seeded
 
 BEGIN, SPLIT = np.datetime64("2000-01-01"), np.datetime64("2000-03-01")
 SHAPE = WindowShape(lookback=8, horizon=3)

@@ -10,19 +10,10 @@ import pytest
 import torch
 
 from kronos.errors import TrainingError
-from kronos.training.fit import (
-    EpochReport,
-    TrainConfig,
-    TrainingProgress,
-    TrainingRun,
-    fit,
-    one_cycle,
-    tokenizer_config,
-    validate,
-)
-from kronos.training.objectives import (
-    TokenizerObjective,
-)
+from kronos.training.fit import EpochReport, TrainingProgress, TrainingRun, fit
+from kronos.training.objectives import TokenizerObjective
+from kronos.training.schedule import TrainConfig, one_cycle, tokenizer_config
+from kronos.training.steps import validate
 from tests.kronos.training.cases import (
     A_CONFIG,
     a_predictor,

@@ -8,13 +8,7 @@ import pytest
 import torch
 
 from kronos.errors import TrainingError
-from kronos.training.dataset import (
-    validation_loader,
-)
-from kronos.training.fit import (
-    seeded,
-    validate,
-)
+from kronos.training.dataset import validation_loader
 from kronos.training.objectives import (
     PredictorObjective,
     Tally,
@@ -22,6 +16,7 @@ from kronos.training.objectives import (
     token_counts,
     unigram_nats,
 )
+from kronos.training.steps import seeded, validate
 from tests.kronos.training.cases import SHAPE, a_model, a_predictor, a_run, a_tokenizer
 
 
