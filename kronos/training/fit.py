@@ -1,10 +1,10 @@
 """Trains an objective: epochs, validation, early stopping, resumable progress.
 
 Knows objectives (`kronos.training.objectives`), batches and one progress file; nothing of candles'
-files, process groups or clocks. `fit` takes its batches from its caller, so a worker of a
-distributed run hands in its own share. Everything random is a function of (seed, epoch, batch):
-dropout runs on a forked generator, so the global one is left as it was found, and a run that was
-cut off and resumed ends with the same bits as one that was not.
+files, process groups or clocks. A worker of a distributed run hands in its wrapped objective, its
+own share of the batches, and how tallies are summed over workers. Everything random is a function
+of (seed, epoch, batch, rank), so a run that was cut off and resumed ends with the same bits as one
+that was not.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -35,9 +36,9 @@ class EpochReport:
     """One finished epoch."""
 
     epoch: int  # from 0
-    train_loss: float  # mean of its steps' losses, dropout on
+    train_loss: float  # mean of its steps' losses, dropout on, over this worker's batches
     validation_loss: float  # a token (forecaster) or a value (tokenizer)
-    best: bool  # whether no earlier epoch validated better
+    best: bool  # whether it beat every earlier epoch, and the base where that was validated
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class TrainingProgress:
     batch: int = 0  # next one of the epoch
     loss_sum: float = 0.0  # of the epoch's steps so far
     best_loss: float = math.inf
-    best_epoch: int = -1
+    best_epoch: int = -1  # none yet, or the base
     history: tuple[EpochReport, ...] = ()
+    base_loss: float | None = None  # validation before the first step; None: not taken
 
 
 def _one_worker(tally: Tally) -> Tally:
@@ -59,8 +61,13 @@ def _one_worker(tally: Tally) -> Tally:
 class TrainingRun:
     """One run: an objective, its optimiser, and where it stands.
 
-    `batches_per_epoch` is what every epoch will deliver, `fingerprint` names the data and the model
-    in words of the caller's, so that another run's progress is refused.
+    `batches_per_epoch` is what every epoch will deliver, to each of `world` workers of which this
+    is number `rank`; every worker's batches must be of the same size. `fingerprint` names the data
+    and the model in words of the caller's, so that another run's progress is refused.
+
+    With `beat_base` the model is validated before the first step, and where no epoch beats it the
+    run ends with the weights that it began with. With `bf16` training's forward runs in bfloat16;
+    validation stays in fp32, so that losses compare with those of other runs.
     """
 
     def __init__(
@@ -69,18 +76,39 @@ class TrainingRun:
         config: TrainConfig,
         batches_per_epoch: int,
         fingerprint: str = "",
+        *,
+        rank: int = 0,
+        world: int = 1,
+        beat_base: bool = False,
+        bf16: bool = False,
     ) -> None:
         if config.batches_per_epoch is not None:
             batches_per_epoch = min(batches_per_epoch, config.batches_per_epoch)
         if batches_per_epoch < 1:
             raise TrainingError("the training set is empty: an epoch has no batch")
         self.objective, self.config = objective, config
+        self.rank, self.world, self.beat_base, self.bf16 = rank, world, beat_base, bf16
         self.batches_per_epoch = batches_per_epoch
         self.steps_per_epoch = math.ceil(batches_per_epoch / config.accumulation)
-        self.identity = json.dumps([asdict(config), batches_per_epoch, fingerprint])
+        self.identity = json.dumps(
+            [asdict(config), batches_per_epoch, fingerprint, *self._unusual()]
+        )
         self.optimizer = make_optimizer(objective, config)
         self.progress = TrainingProgress()
         self.best: dict[str, Tensor] = {}
+
+    def _unusual(self) -> list[dict[str, int]]:
+        """What joins the identity of a run that is more than one worker's plain one."""
+        unusual: dict[str, int] = {}
+        if self.world > 1:
+            unusual |= {"world": self.world, "global_batch_size": self.global_batch_size}
+        unusual |= {key: True for key in ("beat_base", "bf16") if getattr(self, key)}
+        return [unusual] if unusual else []
+
+    @property
+    def global_batch_size(self) -> int:
+        """Windows a step, over all workers; an epoch's last step may have fewer."""
+        return self.config.batch_size * self.config.accumulation * self.world
 
     @property
     def steps(self) -> int:
@@ -111,7 +139,9 @@ class TrainingRun:
                 self.optimizer,
                 self.config,
                 rate=one_cycle(step, self.steps, self.config),
-                seed=mixed_seed(self.config.seed, at.epoch, at.batch),
+                seed=self._step_seed(),
+                where=f"step {step} (epoch {at.epoch}, {_batches(at.batch, len(group))})",
+                bf16=self.bf16,
             )
             self.progress = replace(at, batch=at.batch + len(group), loss_sum=at.loss_sum + loss)
             yield loss
@@ -120,6 +150,23 @@ class TrainingRun:
                 f"epoch {self.progress.epoch} gave {self.progress.batch} batches, "
                 f"{self.batches_per_epoch} were announced"
             )
+
+    def _step_seed(self) -> int:
+        """Of the next step's dropout and sampled tokens: every worker has its own."""
+        at, others = self.progress, (self.rank,) if self.rank else ()
+        return mixed_seed(self.config.seed, at.epoch, at.batch, *others)
+
+    @property
+    def base_is_due(self) -> bool:
+        """The base has to be validated, and has not been yet."""
+        return self.beat_base and self.progress.base_loss is None
+
+    def record_base(self, validation_loss: float) -> None:
+        """Epochs now have to beat this loss; the weights as they are are kept until one does."""
+        if not math.isfinite(validation_loss):
+            raise TrainingError(f"the base's validation loss is {validation_loss}")
+        self.best = self.weights()
+        self.progress = replace(self.progress, base_loss=validation_loss, best_loss=validation_loss)
 
     def end_epoch(self, validation_loss: float) -> EpochReport:
         """Record the epoch, keep its weights if they are the best, move on to the next."""
@@ -175,6 +222,22 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
+def _batches(first: int, count: int) -> str:
+    return f"batch {first}" if count == 1 else f"batches {first} to {first + count - 1}"
+
+
+def _save(run: TrainingRun, file: Path | None) -> None:
+    if file is not None and run.rank == 0:
+        run.save(file)
+
+
+def _refuse_empty(validation: Iterable[WindowBatch], reduce: Callable[[Tally], Tally]) -> None:
+    """Raise where no worker has a batch; every worker takes part, so that all raise."""
+    first = next(iter(validation), None)
+    if reduce(Tally(0.0, 0 if first is None else len(first[0]))).count == 0:
+        raise TrainingError("the validation set is empty: no token to take a loss over")
+
+
 def fit(
     run: TrainingRun,
     batches: EpochBatches,
@@ -186,28 +249,40 @@ def fit(
     on_epoch: Callable[[EpochReport], None] | None = None,
     reduce: Callable[[Tally], Tally] = _one_worker,
 ) -> TrainingProgress:
-    """Run every epoch that is left, then put the best epoch's weights into the model.
+    """Run every epoch that is left, then put the best weights into the model.
+
+    They are the best epoch's, or the base's where no epoch beat it (then `best_epoch` is -1).
 
     `validation` is gone through once an epoch. With `progress_file` the run is resumed from it if
     it is there, and saved to it after every epoch and every `save_every` steps. `on_step` and
-    `on_epoch` are told of each; `reduce` sums a tally over workers. Raises `TrainingError` for an
-    empty training or validation set before any step is spent on an epoch's worth of them.
+    `on_epoch` are told of each.
+
+    Of several workers each calls this with its own share, which may be empty for validation.
+    `reduce` sums a tally over them, in fp64, and all call it alike. They resume from one file,
+    which rank 0 alone writes.
+
+    Raises `TrainingError` for an empty training or validation set before any step is spent on an
+    epoch's worth of them, and where no epoch's validation loss was a number.
     """
-    if next(iter(validation), None) is None:
-        raise TrainingError("the validation set is empty: no token to take a loss over")
+    _refuse_empty(validation, reduce)
+    save = partial(_save, run, progress_file)
     if progress_file is not None and progress_file.exists():
         run.resume(progress_file)
+    if run.base_is_due:
+        run.record_base(reduce(total_tally(run.objective, validation)).mean)
+        save()
     while not run.done:
         at = run.progress
         for number, loss in enumerate(run.run_batches(batches(at.epoch, at.batch)), start=1):
             if on_step is not None:
                 on_step(run.progress, loss)
-            if progress_file is not None and save_every and number % save_every == 0:
-                run.save(progress_file)
+            if save_every and number % save_every == 0:
+                save()
         report = run.end_epoch(reduce(total_tally(run.objective, validation)).mean)
-        if progress_file is not None:
-            run.save(progress_file)
+        save()
         if on_epoch is not None:
             on_epoch(report)
+    if not run.best:
+        raise TrainingError("no epoch's validation loss was a finite number; try a lower lr_max")
     unwrapped(run.objective).model.load_state_dict(run.best)
     return run.progress

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import nn
@@ -56,6 +57,28 @@ def device_of(objective: nn.Module) -> torch.device:
     return next(objective.parameters()).device
 
 
+def _mean_loss_backward(
+    objective: nn.Module, group: list[WindowBatch], seed: int, bf16: bool
+) -> float:
+    """Leave the gradient of the mean loss over `group`'s windows in the parameters; returns it.
+
+    A wrapper that has a `no_sync` averages gradients over workers with the last batch alone.
+    """
+    device = device_of(objective)
+    windows, total = sum(len(x) for x, _ in group), 0.0
+    forward = partial(torch.autocast, device.type, torch.bfloat16) if bf16 else nullcontext
+    for number, (x, stamp) in enumerate(group):
+        last = number == len(group) - 1
+        alone = nullcontext if last else getattr(objective, "no_sync", nullcontext)
+        with alone():
+            with seeded(mixed_seed(seed, number), device) as generator, forward():
+                loss = objective(x.to(device), stamp.to(device), generator) / (windows / len(x))
+            # From 1, or from NaN for a loss that is not finite, so that the gradient is not either.
+            loss.backward(loss.detach() * 0 + 1)
+        total += loss.item()
+    return total
+
+
 def train_step(
     objective: nn.Module,
     group: list[WindowBatch],
@@ -64,28 +87,33 @@ def train_step(
     *,
     rate: tuple[float, float],
     seed: int,
+    where: str,
+    bf16: bool = False,
 ) -> float:
-    """One optimiser step over the mean loss of `group`; returns that loss.
+    """One optimiser step over the mean loss of `group`; returns that loss, this worker's own.
 
-    `rate` is what `one_cycle` gives for this step; `seed` fixes dropout and sampled tokens.
-    Raises `TrainingError` where the loss is not finite, the weights untouched.
+    `rate` is what `one_cycle` gives for this step; `seed` fixes dropout and sampled tokens; `where`
+    is what errors call the step. With `bf16` the forward runs in bfloat16 where that is safe; the
+    weights, their gradients and the optimiser stay as they are.
+
+    Raises `TrainingError` where the gradient is not finite, the weights untouched. The gradient is
+    what is looked at, since it is the one thing that all workers hold alike: what goes wrong in one
+    of them stops every one at the same step.
     """
     objective.train()
-    device = device_of(objective)
     for settings in optimizer.param_groups:
         settings["lr"], settings["betas"] = rate[0], (rate[1], config.beta2)
     optimizer.zero_grad()
-    total = 0.0
-    for number, (x, stamp) in enumerate(group):
-        with seeded(mixed_seed(seed, number), device) as generator:
-            loss = objective(x.to(device), stamp.to(device), generator) / len(group)
-        loss.backward()
-        total += loss.item()
-    if not math.isfinite(total):
-        raise TrainingError(f"the loss became {total}; try a lower lr_max than {config.lr_max}")
-    nn.utils.clip_grad_norm_(unwrapped(objective).model.parameters(), config.clip_norm)
+    loss = _mean_loss_backward(objective, group, seed, bf16)
+    parameters = unwrapped(objective).model.parameters()
+    norm = float(nn.utils.clip_grad_norm_(parameters, config.clip_norm))
+    if not math.isfinite(norm):
+        what = f"the gradient became {norm} while this worker's loss was {loss:.6g}"
+        if not math.isfinite(loss):
+            what = f"the loss became {loss}"
+        raise TrainingError(f"{where}: {what}; try a lower lr_max than {config.lr_max}")
     optimizer.step()
-    return total
+    return loss
 
 
 @torch.no_grad()
