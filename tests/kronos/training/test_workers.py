@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,23 +35,21 @@ Found = list[dict[str, Any]]  # of rank 0 and of rank 1
 def both(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What two processes found, which talked to each other over the loopback."""
     folder = tmp_path_factory.mktemp("workers")
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.kronos.training.two_workers", str(rank), str(folder)],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    try:
+    with ExitStack() as stack:
+        workers = []
+        for rank in ("0", "1"):
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "tests.kronos.training.two_workers", rank, str(folder)],
+                cwd=ROOT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            workers.append(stack.enter_context(worker))
+            stack.callback(worker.kill)  # before its exit, which waits for it
         for worker in workers:
             _, said = worker.communicate(timeout=150)
             assert worker.returncode == 0, said
-    finally:
-        for worker in workers:
-            worker.kill()
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
@@ -121,8 +120,8 @@ def test_fewer_windows_than_workers_are_refused() -> None:
 
 
 def test_every_worker_has_its_own_dropout_and_rank_0_that_of_one_worker() -> None:
-    def first_loss(**options: int) -> float:
-        run, loader, _ = a_run(**options)
+    def first_loss(rank: int = 0, world: int = 1) -> float:
+        run, loader, _ = a_run(rank=rank, world=world)
         return next(run.run_batches(loader(0, 0)))
 
     one = first_loss()
@@ -140,7 +139,8 @@ def test_identity_knows_the_workers_and_leaves_one_worker_s_as_it_was(tmp_path: 
     )
     two, _, _ = a_run(replace(A_CONFIG, accumulation=2), world=2)
     assert two.identity.endswith('{"world": 2, "global_batch_size": 16}]')
-    options = ({"world": 2}, {"world": 3}, {"beat_base": True}, {"bf16": True})
+    options: list[dict[str, Any]]
+    options = [{"world": 2}, {"world": 3}, {"beat_base": True}, {"bf16": True}]
     assert len({a_run(**changes)[0].identity for changes in options}) == 4
     assert a_run(world=2, rank=1)[0].identity == a_run(world=2)[0].identity
     file = tmp_path / "progress.safetensors"
