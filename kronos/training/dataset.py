@@ -170,6 +170,14 @@ def validation_windows(
     return _refuse_empty("validation", WindowDataset(series, shape, starts), start, end)
 
 
+def _check_deal(batch_size: int, rank: int, world: int) -> None:
+    if batch_size < 1 or not 0 <= rank < world:
+        raise TrainingError(
+            f"batches of {batch_size} windows cannot be dealt to worker {rank} of {world}: batches "
+            "start at 1 window, workers are counted from 0"
+        )
+
+
 class EpochOrder(Sampler[list[int]]):
     """Batches of window numbers in an order that is a function of (seed, epoch) alone.
 
@@ -187,10 +195,11 @@ class EpochOrder(Sampler[list[int]]):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        if n_windows < world or batch_size < 1 or not 0 <= rank < world:
+        _check_deal(batch_size, rank, world)
+        if n_windows < world:
             raise TrainingError(
-                f"{n_windows} windows cannot be dealt to {world} workers (this one is {rank}) in "
-                f"batches of {batch_size}"
+                f"{n_windows} training windows are fewer than the {world} workers, each of which "
+                "needs one; ask for fewer workers or give more history"
             )
         self.n_windows, self.seed, self.rank, self.world = n_windows, seed, rank, world
         share = n_windows // world
@@ -232,9 +241,19 @@ class EpochLoader:
         yield from self.loader
 
 
-def validation_loader(windows: WindowDataset, batch_size: int) -> DataLoader[WindowBatch]:
-    """Every window once, in order; the last batch may be short."""
-    return DataLoader(windows, batch_size, generator=torch.Generator())
+def validation_loader(
+    windows: WindowDataset, batch_size: int, *, rank: int = 0, world: int = 1
+) -> DataLoader[WindowBatch]:
+    """Every window once, in order; the last batch may be short.
+
+    With `world` workers each one gets every `world`-th batch of the same batches, so that their
+    tallies add up to one worker's to the rounding of a sum in fp64 (a batch cut elsewhere is
+    rounded otherwise in fp32). A worker may get none.
+    """
+    _check_deal(batch_size, rank, world)
+    firsts = range(rank * batch_size, len(windows), world * batch_size)
+    batches = [list(range(i, min(i + batch_size, len(windows)))) for i in firsts]
+    return DataLoader(windows, batch_sampler=batches, generator=torch.Generator())
 
 
 def mixed_seed(*parts: int) -> int:

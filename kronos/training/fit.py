@@ -1,10 +1,10 @@
-"""Trains an objective: schedule, steps, validation, early stopping, resumable progress.
+"""Trains an objective: epochs, validation, early stopping, resumable progress.
 
 Knows objectives (`kronos.training.objectives`), batches and one progress file; nothing of candles'
-files, process groups or clocks. `fit` takes its batches from its caller, so a worker of a
-distributed run hands in its own share. Everything random is a function of (seed, epoch, batch):
-dropout runs on a forked generator, so the global one is left as it was found, and a run that was
-cut off and resumed ends with the same bits as one that was not.
+files, process groups or clocks. A worker of a distributed run hands in its wrapped objective, its
+own share of the batches, and how tallies are summed over workers. Everything random is a function
+of (seed, epoch, batch, rank), so a run that was cut off and resumed ends with the same bits as one
+that was not.
 """
 
 from __future__ import annotations
@@ -13,89 +13,22 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kronos.errors import TrainingError
 from kronos.training.dataset import WindowBatch, mixed_seed
-from kronos.training.objectives import PredictorObjective, Tally, TokenizerObjective
+from kronos.training.objectives import Tally
+from kronos.training.schedule import TrainConfig, one_cycle
+from kronos.training.steps import device_of, make_optimizer, total_tally, train_step, unwrapped
 
-Objective = TokenizerObjective | PredictorObjective
 EpochBatches = Callable[[int, int], Iterable[WindowBatch]]  # (epoch, first batch) -> its batches
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How one stage is trained. The defaults are the forecaster's; see `tokenizer_config`."""
-
-    epochs: int = 30
-    batch_size: int = 50  # windows a batch and worker
-    batches_per_epoch: int | None = None  # at most; None: every window once
-    accumulation: int = 1  # batches a step
-    lr_max: float = 4e-5  # AdamW's rate at the peak of the one-cycle schedule
-    pct_start: float = 0.03  # share of all steps until the peak
-    div_factor: float = 10.0  # the first rate is lr_max / div_factor
-    final_div_factor: float = 1e4  # the last rate is the first / final_div_factor
-    beta1_range: tuple[float, float] = (0.85, 0.95)  # at the peak, at both ends
-    beta2: float = 0.95
-    weight_decay: float = 0.1
-    clip_norm: float = 3.0  # Euclidean norm of the whole gradient
-    patience: int | None = None  # epochs without a better validation loss; None: run them all
-    seed: int = 100
-
-    def __post_init__(self) -> None:
-        counts = (self.epochs, self.batch_size, self.accumulation, self.batches_per_epoch or 1)
-        if min(counts) < 1 or (self.patience is not None and self.patience < 1):
-            raise TrainingError("epochs, batch sizes, accumulation and patience must be at least 1")
-        if not (math.isfinite(self.lr_max) and self.lr_max > 0):
-            raise TrainingError(f"lr_max must be a positive number, got {self.lr_max}")
-        if not 0 < self.pct_start < 1 or min(self.div_factor, self.final_div_factor) < 1:
-            raise TrainingError("pct_start must lie in (0, 1), the div factors at or above 1")
-        if not all(0 <= b < 1 for b in (*self.beta1_range, self.beta2)):
-            raise TrainingError(f"betas must lie in [0, 1), got {self.beta1_range}, {self.beta2}")
-        if self.weight_decay < 0 or not self.clip_norm > 0 or self.seed < 0:
-            raise TrainingError("weight_decay and seed must not be negative, clip_norm above 0")
-
-
-def tokenizer_config(**changes: Any) -> TrainConfig:
-    """The published recipe of the tokenizer stage, with changes."""
-    return TrainConfig(**({"lr_max": 2e-4, "clip_norm": 2.0} | changes))
-
-
-def one_cycle(step: int, steps: int, config: TrainConfig) -> tuple[float, float]:
-    """Rate and β1 of step 0 … steps-1: up for `pct_start` of them, then down, both on a cosine.
-
-    β1 runs against the rate. A pure function of the step, so a resumed run needs no state for it.
-    """
-    low, high = config.lr_max / config.div_factor, config.lr_max
-    beta_low, beta_high = config.beta1_range
-    peak, last = config.pct_start * steps - 1, steps - 1
-    if step <= peak:
-        up = (1 - math.cos(math.pi * step / peak)) / 2
-        return low + (high - low) * up, beta_high + (beta_low - beta_high) * up
-    down = (1 - math.cos(math.pi * (step - peak) / (last - peak))) / 2 if last > peak else 1.0
-    final = low / config.final_div_factor
-    return high + (final - high) * down, beta_low + (beta_high - beta_low) * down
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device | None = None) -> Iterator[torch.Generator]:
-    """Inside, dropout and initialisation draw from `seed`; afterwards the global state is back.
-
-    Yields a generator on `device` for what can be handed one.
-    """
-    device = device or torch.device("cpu")
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-        torch.manual_seed(seed)
-        yield torch.Generator(device).manual_seed(mixed_seed(seed, 1))
 
 
 @dataclass(frozen=True)
@@ -103,9 +36,9 @@ class EpochReport:
     """One finished epoch."""
 
     epoch: int  # from 0
-    train_loss: float  # mean of its steps' losses, dropout on
+    train_loss: float  # mean of its steps' losses, dropout on, over this worker's batches
     validation_loss: float  # a token (forecaster) or a value (tokenizer)
-    best: bool  # whether no earlier epoch validated better
+    best: bool  # whether it beat every earlier epoch, and the base where that was validated
 
 
 @dataclass(frozen=True)
@@ -116,77 +49,9 @@ class TrainingProgress:
     batch: int = 0  # next one of the epoch
     loss_sum: float = 0.0  # of the epoch's steps so far
     best_loss: float = math.inf
-    best_epoch: int = -1
+    best_epoch: int = -1  # none yet, or the base
     history: tuple[EpochReport, ...] = ()
-
-
-def unwrapped(objective: nn.Module) -> Objective:
-    """The objective itself, out of a wrapper that keeps it as `.module`."""
-    inner = getattr(objective, "module", objective)
-    if not isinstance(inner, TokenizerObjective | PredictorObjective):
-        raise TrainingError(f"{type(inner).__name__} is no objective of kronos.training")
-    return inner
-
-
-def make_optimizer(objective: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over the trained parameters, all of them decayed, as published."""
-    return torch.optim.AdamW(
-        unwrapped(objective).model.parameters(),
-        lr=config.lr_max / config.div_factor,
-        betas=(config.beta1_range[1], config.beta2),
-        weight_decay=config.weight_decay,
-    )
-
-
-def _device(objective: nn.Module) -> torch.device:
-    return next(objective.parameters()).device
-
-
-def train_step(
-    objective: nn.Module,
-    group: list[WindowBatch],
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    *,
-    rate: tuple[float, float],
-    seed: int,
-) -> float:
-    """One optimiser step over the mean loss of `group`; returns that loss.
-
-    `rate` is what `one_cycle` gives for this step; `seed` fixes dropout and sampled tokens.
-    Raises `TrainingError` where the loss is not finite, the weights untouched.
-    """
-    objective.train()
-    device = _device(objective)
-    for settings in optimizer.param_groups:
-        settings["lr"], settings["betas"] = rate[0], (rate[1], config.beta2)
-    optimizer.zero_grad()
-    total = 0.0
-    for number, (x, stamp) in enumerate(group):
-        with seeded(mixed_seed(seed, number), device) as generator:
-            loss = objective(x.to(device), stamp.to(device), generator) / len(group)
-        loss.backward()
-        total += loss.item()
-    if not math.isfinite(total):
-        raise TrainingError(f"the loss became {total}; try a lower lr_max than {config.lr_max}")
-    nn.utils.clip_grad_norm_(unwrapped(objective).model.parameters(), config.clip_norm)
-    optimizer.step()
-    return total
-
-
-@torch.no_grad()
-def total_tally(objective: nn.Module, batches: Iterable[WindowBatch]) -> Tally:
-    """Sum and count of the validation loss over `batches`, in evaluation mode."""
-    objective.eval()
-    device, total = _device(objective), Tally(0.0, 0)
-    for x, stamp in batches:
-        total = total + unwrapped(objective).tally(x.to(device), stamp.to(device))
-    return total
-
-
-def validate(objective: nn.Module, batches: Iterable[WindowBatch]) -> float:
-    """Mean validation loss, weighted by tokens; raises `TrainingError` for an empty set."""
-    return total_tally(objective, batches).mean
+    base_loss: float | None = None  # validation before the first step; None: not taken
 
 
 def _one_worker(tally: Tally) -> Tally:
@@ -196,8 +61,13 @@ def _one_worker(tally: Tally) -> Tally:
 class TrainingRun:
     """One run: an objective, its optimiser, and where it stands.
 
-    `batches_per_epoch` is what every epoch will deliver, `fingerprint` names the data and the model
-    in words of the caller's, so that another run's progress is refused.
+    `batches_per_epoch` is what every epoch will deliver, to each of `world` workers of which this
+    is number `rank`; every worker's batches must be of the same size. `fingerprint` names the data
+    and the model in words of the caller's, so that another run's progress is refused.
+
+    With `beat_base` the model is validated before the first step, and where no epoch beats it the
+    run ends with the weights that it began with. With `bf16` training's forward runs in bfloat16;
+    validation stays in fp32, so that losses compare with those of other runs.
     """
 
     def __init__(
@@ -206,18 +76,39 @@ class TrainingRun:
         config: TrainConfig,
         batches_per_epoch: int,
         fingerprint: str = "",
+        *,
+        rank: int = 0,
+        world: int = 1,
+        beat_base: bool = False,
+        bf16: bool = False,
     ) -> None:
         if config.batches_per_epoch is not None:
             batches_per_epoch = min(batches_per_epoch, config.batches_per_epoch)
         if batches_per_epoch < 1:
             raise TrainingError("the training set is empty: an epoch has no batch")
         self.objective, self.config = objective, config
+        self.rank, self.world, self.beat_base, self.bf16 = rank, world, beat_base, bf16
         self.batches_per_epoch = batches_per_epoch
         self.steps_per_epoch = math.ceil(batches_per_epoch / config.accumulation)
-        self.identity = json.dumps([asdict(config), batches_per_epoch, fingerprint])
+        self.identity = json.dumps(
+            [asdict(config), batches_per_epoch, fingerprint, *self._unusual()]
+        )
         self.optimizer = make_optimizer(objective, config)
         self.progress = TrainingProgress()
         self.best: dict[str, Tensor] = {}
+
+    def _unusual(self) -> list[dict[str, int]]:
+        """What joins the identity of a run that is more than one worker's plain one."""
+        unusual: dict[str, int] = {}
+        if self.world > 1:
+            unusual |= {"world": self.world, "global_batch_size": self.global_batch_size}
+        unusual |= {key: True for key in ("beat_base", "bf16") if getattr(self, key)}
+        return [unusual] if unusual else []
+
+    @property
+    def global_batch_size(self) -> int:
+        """Windows a step, over all workers; an epoch's last step may have fewer."""
+        return self.config.batch_size * self.config.accumulation * self.world
 
     @property
     def steps(self) -> int:
@@ -248,7 +139,9 @@ class TrainingRun:
                 self.optimizer,
                 self.config,
                 rate=one_cycle(step, self.steps, self.config),
-                seed=mixed_seed(self.config.seed, at.epoch, at.batch),
+                seed=self._step_seed(),
+                where=f"step {step} (epoch {at.epoch}, {_batches(at.batch, len(group))})",
+                bf16=self.bf16,
             )
             self.progress = replace(at, batch=at.batch + len(group), loss_sum=at.loss_sum + loss)
             yield loss
@@ -257,6 +150,23 @@ class TrainingRun:
                 f"epoch {self.progress.epoch} gave {self.progress.batch} batches, "
                 f"{self.batches_per_epoch} were announced"
             )
+
+    def _step_seed(self) -> int:
+        """Of the next step's dropout and sampled tokens: every worker has its own."""
+        at, others = self.progress, (self.rank,) if self.rank else ()
+        return mixed_seed(self.config.seed, at.epoch, at.batch, *others)
+
+    @property
+    def base_is_due(self) -> bool:
+        """The base has to be validated, and has not been yet."""
+        return self.beat_base and self.progress.base_loss is None
+
+    def record_base(self, validation_loss: float) -> None:
+        """Epochs now have to beat this loss; the weights as they are are kept until one does."""
+        if not math.isfinite(validation_loss):
+            raise TrainingError(f"the base's validation loss is {validation_loss}")
+        self.best = self.weights()
+        self.progress = replace(self.progress, base_loss=validation_loss, best_loss=validation_loss)
 
     def end_epoch(self, validation_loss: float) -> EpochReport:
         """Record the epoch, keep its weights if they are the best, move on to the next."""
@@ -287,7 +197,7 @@ class TrainingRun:
 
     def resume(self, file: Path) -> None:
         """Go on from a saved file; raises `TrainingError` where it is of another run."""
-        device = _device(self.objective)
+        device = device_of(self.objective)
         with safe_open(file, framework="pt", device=str(device)) as stored:
             notes = stored.metadata() or {}
             if notes.get("identity") != self.identity:
@@ -312,6 +222,22 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
+def _batches(first: int, count: int) -> str:
+    return f"batch {first}" if count == 1 else f"batches {first} to {first + count - 1}"
+
+
+def _save(run: TrainingRun, file: Path | None) -> None:
+    if file is not None and run.rank == 0:
+        run.save(file)
+
+
+def _refuse_empty(validation: Iterable[WindowBatch], reduce: Callable[[Tally], Tally]) -> None:
+    """Raise where no worker has a batch; every worker takes part, so that all raise."""
+    first = next(iter(validation), None)
+    if reduce(Tally(0.0, 0 if first is None else len(first[0]))).count == 0:
+        raise TrainingError("the validation set is empty: no token to take a loss over")
+
+
 def fit(
     run: TrainingRun,
     batches: EpochBatches,
@@ -323,28 +249,40 @@ def fit(
     on_epoch: Callable[[EpochReport], None] | None = None,
     reduce: Callable[[Tally], Tally] = _one_worker,
 ) -> TrainingProgress:
-    """Run every epoch that is left, then put the best epoch's weights into the model.
+    """Run every epoch that is left, then put the best weights into the model.
+
+    They are the best epoch's, or the base's where no epoch beat it (then `best_epoch` is -1).
 
     `validation` is gone through once an epoch. With `progress_file` the run is resumed from it if
     it is there, and saved to it after every epoch and every `save_every` steps. `on_step` and
-    `on_epoch` are told of each; `reduce` sums a tally over workers. Raises `TrainingError` for an
-    empty training or validation set before any step is spent on an epoch's worth of them.
+    `on_epoch` are told of each.
+
+    Of several workers each calls this with its own share, which may be empty for validation.
+    `reduce` sums a tally over them, in fp64, and all call it alike. They resume from one file,
+    which rank 0 alone writes.
+
+    Raises `TrainingError` for an empty training or validation set before any step is spent on an
+    epoch's worth of them, and where no epoch's validation loss was a number.
     """
-    if next(iter(validation), None) is None:
-        raise TrainingError("the validation set is empty: no token to take a loss over")
+    _refuse_empty(validation, reduce)
+    save = partial(_save, run, progress_file)
     if progress_file is not None and progress_file.exists():
         run.resume(progress_file)
+    if run.base_is_due:
+        run.record_base(reduce(total_tally(run.objective, validation)).mean)
+        save()
     while not run.done:
         at = run.progress
         for number, loss in enumerate(run.run_batches(batches(at.epoch, at.batch)), start=1):
             if on_step is not None:
                 on_step(run.progress, loss)
-            if progress_file is not None and save_every and number % save_every == 0:
-                run.save(progress_file)
+            if save_every and number % save_every == 0:
+                save()
         report = run.end_epoch(reduce(total_tally(run.objective, validation)).mean)
-        if progress_file is not None:
-            run.save(progress_file)
+        save()
         if on_epoch is not None:
             on_epoch(report)
+    if not run.best:
+        raise TrainingError("no epoch's validation loss was a finite number; try a lower lr_max")
     unwrapped(run.objective).model.load_state_dict(run.best)
     return run.progress

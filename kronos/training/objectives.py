@@ -19,6 +19,8 @@ from kronos.model import Kronos
 from kronos.tokenizer import KronosTokenizer
 from kronos.training.dataset import WindowBatch
 
+OBJECTIVES = ("published", "sandbox")  # names that `predictor_objective` takes
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -38,7 +40,11 @@ class Tally:
 
 
 class TokenizerObjective(nn.Module):
-    """`(mse(from s1) + mse(from both) + quantiser loss) / 2`; validated by mse(from both)."""
+    """`(mse(from s1) + mse(from both) + quantiser loss) / 2`; validated by mse(from both).
+
+    The quantiser's entropy is that of a batch, so batches on several workers, or accumulated ones,
+    come near one whole batch but do not equal it.
+    """
 
     def __init__(self, tokenizer: KronosTokenizer) -> None:
         super().__init__()
@@ -119,8 +125,9 @@ class PredictorObjective(nn.Module):
 
     @torch.no_grad()
     def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Candles `[B, W, 6]` → s1, s2 ids `[B, W]`."""
-        return self.tokenizer.encode(x, half=True)
+        """Candles `[B, W, 6]` → s1, s2 ids `[B, W]`; in fp32 always, as forecasts tokenise."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.tokenizer.encode(x, half=True)
 
     def forward(self, x: Tensor, stamp: Tensor, generator: torch.Generator) -> Tensor:
         """Training loss of windows `x [B, W, 6]`, `stamp [B, W, 5]`, in nats a token."""
@@ -136,7 +143,10 @@ class PredictorObjective(nn.Module):
             logits2 = self.model.decode_s2(states, known_s1)
         bars = slice(self.lookback - 1 if self.targets_only else 0, None)
         loss: Tensor = self.model.head.compute_loss(
-            logits1[:, bars], logits2[:, bars], s1[:, 1:][:, bars], s2[:, 1:][:, bars]
+            logits1[:, bars].float(),
+            logits2[:, bars].float(),
+            s1[:, 1:][:, bars],
+            s2[:, 1:][:, bars],
         )[0]
         return loss
 
@@ -155,6 +165,25 @@ class PredictorObjective(nn.Module):
             _nats(logits1[:, after - 1 :], s1[:, after:]),
             _nats(logits2[:, after - 1 :], s2[:, after:]),
         )
+
+
+def predictor_objective(
+    name: str, model: Kronos, tokenizer: KronosTokenizer, lookback: int
+) -> PredictorObjective:
+    """The forecaster's loss by its name in `OBJECTIVES`; raises `TrainingError` for another one.
+
+    `published` is what mini, small and base were trained on: every bar of a window, the lookback's
+    too, and s2 conditioned on an s1 drawn from the model, in the published (rotated) form.
+    `sandbox` is what the bundled model was finished on: the bars after the lookback alone, and s2
+    conditioned on the true s1, in the form that sampling uses. Both validate alike.
+    """
+    if name not in OBJECTIVES:
+        known = " or ".join(OBJECTIVES)
+        raise TrainingError(f"there is no objective '{name}': it is {known}")
+    ours = name == "sandbox"
+    return PredictorObjective(
+        model, tokenizer, lookback, targets_only=ours, teacher_forcing=ours, as_sampled=ours
+    )
 
 
 def _nats(logits: Tensor, ids: Tensor) -> Tally:

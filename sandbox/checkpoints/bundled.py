@@ -42,21 +42,15 @@ from kronos.training.dataset import (
     validation_loader,
     validation_windows,
 )
-from kronos.training.fit import (
-    EpochReport,
-    TrainConfig,
-    TrainingProgress,
-    TrainingRun,
-    fit,
-    seeded,
-    tokenizer_config,
-)
+from kronos.training.fit import EpochReport, TrainingProgress, TrainingRun, fit
 from kronos.training.objectives import (
     PredictorObjective,
     TokenizerObjective,
     token_counts,
     unigram_nats,
 )
+from kronos.training.schedule import TrainConfig, tokenizer_config
+from kronos.training.steps import seeded
 from sandbox.checkpoints.card import write_card
 from sandbox.checkpoints.series import SAMPLES, load_samples
 from sandbox.cli import guarded

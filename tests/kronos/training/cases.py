@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -11,19 +13,16 @@ from kronos.training.dataset import (
     CandleSeries,
     EpochLoader,
     EpochOrder,
+    WindowDataset,
     WindowShape,
     train_windows,
     validation_loader,
     validation_windows,
 )
-from kronos.training.fit import (
-    TrainConfig,
-    TrainingRun,
-    seeded,
-)
-from kronos.training.objectives import (
-    PredictorObjective,
-)
+from kronos.training.fit import TrainingRun
+from kronos.training.objectives import PredictorObjective
+from kronos.training.schedule import TrainConfig
+from kronos.training.steps import seeded
 
 BEGIN, SPLIT = np.datetime64("2000-01-01"), np.datetime64("2000-03-01")
 SHAPE = WindowShape(lookback=8, horizon=3)
@@ -62,18 +61,23 @@ def a_predictor(**options: bool) -> PredictorObjective:
 A_CONFIG = TrainConfig(epochs=3, batch_size=4, batches_per_epoch=4, lr_max=3e-3, seed=5)
 
 
+def some_windows() -> tuple[WindowDataset, WindowDataset]:
+    """Training and validation windows of two series."""
+    series = {"A": a_series(seed=1), "B": a_series(seed=2)}
+    check = validation_windows(series, SHAPE, SPLIT, np.datetime64("2000-05-01"), stride=4)
+    return train_windows(series, SHAPE, BEGIN, SPLIT), check
+
+
 def a_run(
-    config: TrainConfig = A_CONFIG, objective: PredictorObjective | None = None
+    config: TrainConfig = A_CONFIG, objective: PredictorObjective | None = None, **options: Any
 ) -> tuple[
     TrainingRun, EpochLoader, torch.utils.data.DataLoader[tuple[torch.Tensor, torch.Tensor]]
 ]:
-    series = {"A": a_series(seed=1), "B": a_series(seed=2)}
-    train = train_windows(series, SHAPE, BEGIN, SPLIT)
-    check = validation_windows(series, SHAPE, SPLIT, np.datetime64("2000-05-01"), stride=4)
+    train, check = some_windows()
     order = EpochOrder(len(train), config.batch_size, config.seed, config.batches_per_epoch)
     loader = EpochLoader(train, order)
     return (
-        TrainingRun(objective or a_predictor(), config, len(loader)),
+        TrainingRun(objective or a_predictor(), config, len(loader), **options),
         loader,
         validation_loader(check, 5),
     )

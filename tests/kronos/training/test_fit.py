@@ -10,19 +10,10 @@ import pytest
 import torch
 
 from kronos.errors import TrainingError
-from kronos.training.fit import (
-    EpochReport,
-    TrainConfig,
-    TrainingProgress,
-    TrainingRun,
-    fit,
-    one_cycle,
-    tokenizer_config,
-    validate,
-)
-from kronos.training.objectives import (
-    TokenizerObjective,
-)
+from kronos.training.fit import EpochReport, TrainingProgress, TrainingRun, fit
+from kronos.training.objectives import TokenizerObjective
+from kronos.training.schedule import TrainConfig, one_cycle, tokenizer_config
+from kronos.training.steps import validate
 from tests.kronos.training.cases import (
     A_CONFIG,
     a_predictor,
@@ -79,6 +70,23 @@ def test_same_seed_same_bits_and_the_global_generator_is_left_alone() -> None:
     run, loader, check = a_run(replace(A_CONFIG, seed=6))
     fit(run, loader, check)
     assert not same_bits(found[0], weights_of(run))
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "train", "best"),
+    [
+        (1, [2.3484904766, 1.7813686728, 1.6448477609], 1.5607419629),
+        (2, [2.4688322544, 1.9161227643, 1.8923265934], 1.7955984768),
+        (3, [2.4239192903, 1.8489992619, 1.9825355709], 1.7983358198),
+    ],
+)
+def test_one_worker_s_run_has_its_stored_losses(
+    accumulation: int, train: list[float], best: float
+) -> None:
+    run, loader, check = a_run(replace(A_CONFIG, accumulation=accumulation))
+    progress = fit(run, loader, check)
+    assert [report.train_loss for report in progress.history] == pytest.approx(train, rel=1e-4)
+    assert progress.best_loss == pytest.approx(best, rel=1e-4)
 
 
 class KilledError(Exception):

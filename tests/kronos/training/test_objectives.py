@@ -8,20 +8,16 @@ import pytest
 import torch
 
 from kronos.errors import TrainingError
-from kronos.training.dataset import (
-    validation_loader,
-)
-from kronos.training.fit import (
-    seeded,
-    validate,
-)
+from kronos.training.dataset import validation_loader
 from kronos.training.objectives import (
     PredictorObjective,
     Tally,
+    predictor_objective,
     s2_logits_as_sampled,
     token_counts,
     unigram_nats,
 )
+from kronos.training.steps import seeded, validate
 from tests.kronos.training.cases import SHAPE, a_model, a_predictor, a_run, a_tokenizer
 
 
@@ -65,6 +61,37 @@ def test_published_form_of_training_runs_and_repeats() -> None:
         with seeded(seed) as generator:
             losses.append(objective.train()(x, stamp, generator).item())
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(("name", "ours"), [("published", False), ("sandbox", True)])
+def test_objectives_have_names(name: str, ours: bool) -> None:
+    named = predictor_objective(name, a_model(), a_tokenizer(), SHAPE.lookback)
+    switched = a_predictor(targets_only=ours, teacher_forcing=ours, as_sampled=ours)
+    x = torch.randn(3, SHAPE.bars, 6, generator=torch.Generator().manual_seed(0))
+    stamp = torch.zeros(3, SHAPE.bars, 5, dtype=torch.int64)
+    losses = [o.eval()(x, stamp, torch.Generator().manual_seed(1)) for o in (named, switched)]
+    assert losses[0].item() == losses[1].item()
+    switched.targets_only = not ours
+    assert switched(x, stamp, torch.Generator().manual_seed(1)).item() != losses[0].item()
+    with pytest.raises(TrainingError, match="no objective 'ours': it is published or sandbox"):
+        predictor_objective("ours", a_model(), a_tokenizer(), SHAPE.lookback)
+
+
+def test_published_loss_by_hand() -> None:
+    objective = predictor_objective("published", a_model(), a_tokenizer(), SHAPE.lookback).eval()
+    x = torch.randn(3, SHAPE.bars, 6, generator=torch.Generator().manual_seed(0))
+    stamp = torch.zeros(3, SHAPE.bars, 5, dtype=torch.int64)
+    s1, s2 = objective.tokens(x)
+    logits1, states = objective.model.decode_s1(s1[:, :-1], s2[:, :-1], stamp[:, :-1])
+    probabilities = logits1.softmax(-1).flatten(0, 1)
+    drawn = torch.multinomial(probabilities, 1, generator=torch.Generator().manual_seed(1))
+    logits2 = objective.model.decode_s2(states, drawn.view(s1[:, 1:].shape))
+    nats = [
+        -logits.log_softmax(-1).gather(-1, ids[:, 1:, None]).mean().item()
+        for logits, ids in ((logits1, s1), (logits2, s2))
+    ]
+    loss = objective(x, stamp, torch.Generator().manual_seed(1)).item()
+    assert loss == pytest.approx(sum(nats) / 2, rel=1e-5)
 
 
 def test_tokens_of_different_widths_are_refused() -> None:
