@@ -8,6 +8,7 @@ since every replica pads and tiles as the others do, which is checked.
 from __future__ import annotations
 
 import logging
+import pickle
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,16 +21,18 @@ import ray.data
 import ray.exceptions
 import ray.util.annotations
 
+from feeds import COLUMNS
 from kronos import Checkpoint, KronosPredictor
 from ray_jobs.cluster import connected, expect_resources
 from sandbox.config import BackendOptions, ModelOptions, Sampling
+from sandbox.cores import portable
 from sandbox.errors import SandboxError, WorkerError
 from sandbox.forecast.backend import WINDOWS_PER_PIECE, Tell, batch_size, sample_windows
 from sandbox.forecast.windows import Array, Windows
 
 RESTARTS = 2  # of a replica that died, and attempts more at what it was at
 MOST_BLOCKS = 10_000  # each is a task of Ray's
-ROW, PATHS, TILING = "row", "paths", "tiling"
+ROW, PATHS, TILING, ERROR = "row", "paths", "tiling", "error"
 
 
 class RayBackend:
@@ -107,6 +110,8 @@ class RayBackend:
         try:
             batches: Iterator[Any] = iter(done.iter_batches(batch_size=None, batch_format="numpy"))
             for batch in batches:
+                if batch[ERROR][0]:
+                    raise _raised(str(batch[ERROR][0]))
                 tilings |= set(map(tuple, batch[TILING].tolist()))
                 if len(tilings) > 1:
                     raise WorkerError(
@@ -146,11 +151,24 @@ class Replica:
         self._windows: Windows = ray.get(setup.windows)
         self._sampling = setup.sampling
         self._tiling = self._predictor.tiling
+        self._shape = setup.sampling.samples, setup.sampling.horizon, len(COLUMNS)
 
     def __call__(self, batch: dict[str, Array]) -> dict[str, Array]:
-        rows = batch[ROW]
-        paths = sample_windows(self._predictor, self._windows.pick(rows), self._sampling, None)
-        return {ROW: rows, PATHS: paths, TILING: np.array([self._tiling] * len(rows))}
+        """An error is sent as a value: raised here it would be tried again, and lose its class."""
+        rows, error = batch[ROW], ""
+        try:
+            paths = self.paths(rows)
+        except Exception as raised:
+            error = pickle.dumps(portable(raised)).hex()
+            paths = np.zeros((len(rows), *self._shape), np.float32)
+        return {
+            ROW: rows, PATHS: paths, TILING: np.array([self._tiling] * len(rows)),
+            ERROR: np.array([error] * len(rows)),
+        }  # fmt: skip
+
+    def paths(self, rows: Array) -> Array:
+        """Of some windows, `[n, S, P, 6]`."""
+        return sample_windows(self._predictor, self._windows.pick(rows), self._sampling, None)
 
 
 class _Collected(NamedTuple):
@@ -179,12 +197,19 @@ def _pieces(
         yield collected.piece()
 
 
+def _raised(sent: str) -> Exception:
+    """The error that a replica met, which is from a process of this run."""
+    error = pickle.loads(bytes.fromhex(sent))
+    return error if isinstance(error, Exception) else WorkerError(f"a replica met {error}")
+
+
 def _in_words(error: ray.exceptions.RayError) -> SandboxError:
-    """An error of a replica as this machine's own, and its death in one line."""
+    """What befell the replicas, in one line."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, SandboxError):
-            return cause
+        text = str(cause)
+        if "creation task" in text:  # of an error in its constructor
+            return WorkerError(f"a replica of the model could not begin: {_last_line(text)}")
         if isinstance(cause, ray.exceptions.ActorDiedError | ray.exceptions.WorkerCrashedError):
             return WorkerError(
                 f"a replica of the model died {RESTARTS + 1} times at the same forecasts: memory "

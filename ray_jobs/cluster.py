@@ -34,10 +34,10 @@ def connected(address: str | None) -> Iterator[None]:
     this machine's cores that ends with the block. A process that is connected already stays so.
     Raises ConfigError for an address where nothing answers.
     """
+    _check(address)
     if ray.is_initialized():
         yield
         return
-    _check(address)
     with tidied(_shut_down):
         try:
             _connect(address)

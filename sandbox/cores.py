@@ -340,7 +340,7 @@ def _serve(job: _Job[Any, Any], connection: Connection, parent: int) -> None:
         try:
             sent = pickle.dumps((None, job.work(job.pieces[nth], partial(_count, job, nth))))
         except BaseException as error:
-            sent = pickle.dumps((_portable(error), traceback.format_exc()))
+            sent = pickle.dumps((portable(error), traceback.format_exc()))
         connection.send_bytes(sent)
 
 
@@ -349,8 +349,8 @@ def _count(job: _Job[Any, Any], nth: int, done: int, steps: int) -> None:
     job.steps[nth] = done
 
 
-def _portable(error: BaseException) -> Exception | str:
-    """The error, or its text where it cannot be sent and raised in another process."""
+def portable(error: BaseException) -> Exception | str:
+    """The error, or its kind and text where it cannot be sent and raised in another process."""
     with suppress(Exception):
         back = pickle.loads(pickle.dumps(error))
         if isinstance(back, Exception) and str(back) == str(error):

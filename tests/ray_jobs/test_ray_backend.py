@@ -19,7 +19,11 @@ from sandbox.forecast.backend import LocalBackend
 from sandbox.forecast.windows import Windows
 from tests.conftest import make_market
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.usefixtures("two_cpus"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # of Ray's own settings
+]
 SAMPLING = Sampling(lookback=30, horizon=3, samples=4)
 
 
@@ -91,9 +95,9 @@ def replica_that(act):
     """A replica that first does something with the numbers of its windows."""
 
     class Odd(Replica):
-        def __call__(self, batch):
-            act(batch["row"])
-            return super().__call__(batch)
+        def paths(self, rows):
+            act(rows)
+            return super().paths(rows)
 
     return Odd
 
@@ -116,15 +120,25 @@ def test_windows_that_kill_every_replica_end_the_run_with_one_line(
     ("error", "kind", "text"),
     [
         (StrategyError("as it was"), StrategyError, r"^as it was$"),
-        (ZeroDivisionError("by zero"), WorkerError, r"^Ray: .*ZeroDivisionError: by zero$"),
+        (ZeroDivisionError("by zero"), ZeroDivisionError, r"^by zero$"),
     ],
 )
-def test_an_error_of_a_replica_is_one_line(windows, checkpoint, monkeypatch, error, kind, text):
+def test_an_error_of_a_replica_is_raised_here(windows, checkpoint, monkeypatch, error, kind, text):
     def fail(_):
         raise error
 
     monkeypatch.setattr(backend_module, "Replica", replica_that(fail))
     with pytest.raises(kind, match=text):
+        put_together(backend_of(checkpoint), windows)
+
+
+def test_a_replica_that_cannot_begin_is_one_line(windows, checkpoint, monkeypatch):
+    class Short(Replica):
+        def __init__(self, setup):
+            raise MemoryError("no room for the weights")
+
+    monkeypatch.setattr(backend_module, "Replica", Short)
+    with pytest.raises(WorkerError, match=r"^a replica .* could not begin: .*no room for the wei"):
         put_together(backend_of(checkpoint), windows)
 
 
