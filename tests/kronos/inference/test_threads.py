@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -89,17 +88,9 @@ def test_all_cores_are_free_where_the_system_does_not_say(monkeypatch, tmp_path,
     assert free_cores() == 5
 
 
-def usual_free_cores():
-    counts = []
-    for _ in range(21):
-        counts.append(free_cores())
-        time.sleep(0.01)
-    return median(counts)
-
-
 @pytest.fixture
 def thousand_cores(monkeypatch):
-    """More than can be taken."""
+    """More than can be taken, whatever else runs on this machine."""
     if not Path("/proc/loadavg").exists():
         pytest.skip("the system does not say what runs")
     monkeypatch.setattr(os, "cpu_count", lambda: 1000)
@@ -107,11 +98,10 @@ def thousand_cores(monkeypatch):
 
 @pytest.mark.usefixtures("thousand_cores")
 def test_other_processes_take_cores():
-    before = usual_free_cores()
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(6)]
     try:
         time.sleep(0.3)
-        assert before - usual_free_cores() >= 3
+        assert max(free_cores() for _ in range(20)) <= 1000 - 6
     finally:
         for process in busy:
             process.kill()
@@ -119,8 +109,9 @@ def test_other_processes_take_cores():
 
 
 @pytest.mark.usefixtures("thousand_cores")
-def test_threads_of_this_process_take_none():
-    before = usual_free_cores()
+def test_threads_of_this_process_take_none(monkeypatch, tmp_path):
+    (tmp_path / "loadavg").write_text("7.0 7.0 7.0 7/300 5")  # those below, and this one
+    monkeypatch.setattr(threads_module, "LOAD", tmp_path / "loadavg")
     rounds = 3_000_000  # about a second without the interpreter's lock
     busy = [
         threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", rounds))
@@ -129,8 +120,7 @@ def test_threads_of_this_process_take_none():
     for thread in busy:
         thread.start()
     try:
-        assert before - usual_free_cores() < 3
-        assert any(thread.is_alive() for thread in busy)
+        assert max(free_cores() for _ in range(20)) == 1000
     finally:
         for thread in busy:
             thread.join()
