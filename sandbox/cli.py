@@ -80,7 +80,7 @@ def add_run_options(target: argparse._ActionsContainer) -> None:
     """What decides a backtest: strategy, data, window, model, account and costs."""
     _add_strategy_options(target)
     add_data_options(target)
-    _add_window_options(target)
+    add_window_options(target)
     add_model_options(target)
     add_backend_options(target)
     _add_cost_options(target)
@@ -103,7 +103,7 @@ def add_data_options(target: argparse._ActionsContainer) -> None:
     )  # fmt: skip
 
 
-def _add_window_options(target: argparse._ActionsContainer) -> None:
+def add_window_options(target: argparse._ActionsContainer) -> None:
     group = target.add_argument_group("window")
     option(group, "start", "first session traded", type=a_date, metavar="DATE")
     option(group, "end", "last session traded", type=a_date, metavar="DATE")

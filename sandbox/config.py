@@ -227,6 +227,17 @@ class RunConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class InferConfig(Config):
+    """What decides the forecasts of a universe."""
+
+    candles: CandleOptions
+    window: Window
+    model: ModelOptions
+    backend: BackendOptions
+    sampling: Sampling
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ForecastConfig(Config):
     """What decides a forecast."""
 

@@ -7,7 +7,9 @@ the forecast of the current bar and no other. Knows nothing of Parquet or of how
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,15 @@ from sandbox.store.parts import Rows
 from sandbox.store.sets import ForecastSet, ForecastStore, Settings
 
 KEY_BYTES = 250  # of a key of the store, in a list and as a mapping's key
+
+
+class Filled(NamedTuple):
+    """What `fill_store` has done."""
+
+    computed: int  # forecasts
+    reused: int  # that the store had
+    notes: tuple[str, ...]  # what to tell the user
+    folder: Path  # where they are
 
 
 class KronosSource:
@@ -63,52 +74,84 @@ class KronosSource:
         shape = (len(windows), sampling.samples, sampling.horizon, len(COLUMNS))
         paths = np.empty(shape, dtype=np.float32)
         if self._store is None:
-            self._compute(windows, np.arange(len(windows)), sampling, paths, progress, None)
+            for rows, piece in self._computed(windows, sampling, progress):
+                paths[rows] = piece
             return ForecastBook(windows, KeptPaths(paths), computed=len(windows))
-        forecast_set = self._store.open(self._settings(sampling))
-        keys = list(windows.digests(forecast_set.id))
+        forecast_set, keys = self._set_of(windows, sampling)
         known, notes = forecast_set.read(keys, paths)
         missing = np.flatnonzero(~known)
-        if len(missing):
-            forecast_set.expect_writable()
-        self._compute(windows, missing, sampling, paths, progress, (forecast_set, keys))
+        for rows, piece in self._completed(
+            windows, missing, sampling, progress, forecast_set, keys
+        ):
+            paths[rows] = piece
         reused = len(windows) - len(missing)
         return ForecastBook(
             windows, KeptPaths(paths), computed=len(missing), reused=reused, notes=notes
         )
 
-    def _compute(
+    def fill_store(
+        self,
+        frames: Mapping[str, pd.DataFrame],
+        sampling: Sampling,
+        asofs: pd.DatetimeIndex,
+        progress: Progress | None = None,
+    ) -> Filled:
+        """Compute what the store lacks and keep it there: a piece at a time is in memory."""
+        windows = Windows.of(frames, sampling, asofs, self._calendar, KEY_BYTES)
+        forecast_set, keys = self._set_of(windows, sampling)
+        known, notes = forecast_set.read(keys)
+        missing = np.flatnonzero(~known)
+        for _ in self._completed(windows, missing, sampling, progress, forecast_set, keys):
+            pass
+        return Filled(len(missing), len(windows) - len(missing), tuple(notes), forecast_set.folder)
+
+    def _set_of(self, windows: Windows, sampling: Sampling) -> tuple[ForecastSet, list[str]]:
+        """Where the store has these forecasts, and under which keys."""
+        if self._store is None:
+            raise ValueError("there is no store")
+        forecast_set = self._store.open(self._settings(sampling))
+        return forecast_set, list(windows.digests(forecast_set.id))
+
+    def _completed(
         self,
         windows: Windows,
         missing: Array,
         sampling: Sampling,
-        paths: Array,
         progress: Progress | None,
-        keep: tuple[ForecastSet, Sequence[str]] | None,
-    ) -> None:
-        """Fill the rows of `paths` that are missing; what is done is kept at once."""
-        known = len(windows) - len(missing)
-        if progress:
-            progress(known, len(windows))
+        forecast_set: ForecastSet,
+        keys: Sequence[str],
+    ) -> Iterator[tuple[Array, Array]]:
+        """Missing rows and their paths, each kept before it is handed on."""
+        if progress and not len(missing):
+            progress(len(windows), len(windows))
         if not len(missing):
             return
-        tell = _counter(progress, known, len(windows)) if progress else None
+        forecast_set.expect_writable()
         wanted = windows.pick(missing)
-        for rows, piece in self._computer().sample(wanted, sampling, tell):
-            paths[missing[rows]] = piece
-            if keep:
-                kept, keys = keep
-                done = wanted.pick(rows)
-                kept.add(
-                    Rows(
-                        keys=[keys[row] for row in missing[rows]],
-                        symbols=done.symbols,
-                        asof_ns=done.asof_ns,
-                        closes=done.closes(),
-                        future_ns=done.future_ns,
-                        paths=piece,
-                    )
+        for rows, piece in self._computed(wanted, sampling, progress, len(windows) - len(missing)):
+            done = wanted.pick(rows)
+            forecast_set.add(
+                Rows(
+                    keys=[keys[row] for row in missing[rows]],
+                    symbols=done.symbols,
+                    asof_ns=done.asof_ns,
+                    closes=done.closes(),
+                    future_ns=done.future_ns,
+                    paths=piece,
                 )
+            )
+            yield missing[rows], piece
+
+    def _computed(
+        self, windows: Windows, sampling: Sampling, progress: Progress | None, known: int = 0
+    ) -> Iterator[tuple[Array, Array]]:
+        """Rows and their paths, piece by piece; `progress` hears of `known` ones besides."""
+        total = known + len(windows)
+        if progress:
+            progress(known, total)
+        if len(windows):
+            tell = _counter(progress, known, total) if progress else None
+            yield from self._computer().sample(windows, sampling, tell)
 
     def _computer(self) -> Backend:
         if self._backend is None:

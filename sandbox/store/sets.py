@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sandbox.config import Sampling
@@ -114,8 +115,11 @@ class ForecastSet:
             reason = OSError(errno.EACCES, os.strerror(errno.EACCES))
             raise unusable("written", self.folder, reason)
 
-    def read(self, keys: Sequence[str], paths: Array) -> tuple[NDArray[np.bool_], list[str]]:
-        """Fill the rows of `paths` `[W, S, P, 6]` whose keys are kept: which, and what to tell.
+    def read(
+        self, keys: Sequence[str], paths: Array | None = None
+    ) -> tuple[NDArray[np.bool_], list[str]]:
+        """Which keys are kept, and what to tell; their rows of `paths` `[W, S, P, 6]`, if there is
+        such an array, are filled.
 
         A part that is damaged is left aside, its forecasts count as unknown.
         """
@@ -168,7 +172,7 @@ class ForecastSet:
             raise unusable("written", self.folder, error) from error
 
     def _read_part(
-        self, path: Path, place_of: dict[str, int], paths: Array, known: NDArray[np.bool_]
+        self, path: Path, place_of: dict[str, int], paths: Array | None, known: NDArray[np.bool_]
     ) -> None:
         content = part_content(path)
         if content is None:
@@ -179,11 +183,17 @@ class ForecastSet:
         if not pairs:
             return
         rows, places = np.array(pairs).T
-        flat = part_column(file, "paths").combine_chunks().flatten().to_numpy()
-        if flat.size != len(part_keys) * paths[0].size:
-            raise DamagedPart(f"it has {flat.size} numbers for {len(part_keys)} forecasts")
-        paths[places] = flat.reshape(len(part_keys), *paths.shape[1:])[rows]
+        if paths is not None:
+            self._fill(file, len(part_keys), rows, paths, places)
         known[places] = True
+
+    @staticmethod
+    def _fill(file: pq.ParquetFile, count: int, rows: Array, paths: Array, places: Array) -> None:
+        """Put rows of a part of `count` forecasts to their places."""
+        flat = part_column(file, "paths").combine_chunks().flatten().to_numpy()
+        if flat.size != count * paths[0].size:
+            raise DamagedPart(f"it has {flat.size} numbers for {count} forecasts")
+        paths[places] = flat.reshape(count, *paths.shape[1:])[rows]
 
 
 def is_set(path: Path) -> bool:

@@ -1,0 +1,104 @@
+"""`python -m ray_jobs.infer --data SPEC --model NAME`: forecasts of a universe, into the store.
+
+Runs and skill reports find them there. No more than a piece of them is in memory at a time.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from sandbox.cli import (
+    add_backend_options,
+    add_data_options,
+    add_model_options,
+    add_window_options,
+    guarded,
+    records_of,
+)
+from sandbox.cli import parser as new_parser
+from sandbox.config import NO_STORE, InferConfig, Window
+from sandbox.errors import ConfigError, WindowError
+from sandbox.interrupts import leave
+from sandbox.progress import progress_bar
+
+INTERRUPTED = "finished forecasts are in the store, and the same command goes on from there"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    return guarded(lambda: _infer(args), debug=args.debug, interrupted=INTERRUPTED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = new_parser(
+        "ray_jobs.infer", "Compute a universe's forecasts over a Ray cluster, into the store."
+    )
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N",
+        help="as of each Nth bar time from the start on (default: 1)",
+    )  # fmt: skip
+    add_data_options(parser)
+    add_window_options(parser)
+    add_model_options(parser)
+    add_backend_options(parser)
+    parser.set_defaults(backend="ray")
+    return parser
+
+
+def _infer(args: argparse.Namespace) -> None:
+    config = records_of(args, InferConfig)
+    if args.every < 1:
+        raise ConfigError(f"--every {args.every}: at least 1")
+    if config.model.store == NO_STORE:
+        raise ConfigError("--store none: forecasts that are kept nowhere are computed in vain")
+    from feeds import bar_times
+    from sandbox.forecast.backend import find_backend
+    from sandbox.forecast.data import load_data
+    from sandbox.forecast.model import load_checkpoint
+    from sandbox.forecast.sources import KronosSource
+    from sandbox.store.sets import ForecastStore
+
+    candles, calendar = load_data(config.candles)
+    asofs = _inside(bar_times(candles.frames), config.window, candles.spec)[:: args.every]
+    model, sampling = config.model, config.sampling
+    checkpoint = load_checkpoint(model.model, sampling.lookback)
+    source = KronosSource(
+        checkpoint,
+        device=model.device,
+        dtype=model.dtype,
+        store=ForecastStore(Path(model.store)),
+        calendar=calendar,
+        backend=find_backend(checkpoint, model, config.backend),
+    )
+    with progress_bar("Forecasting", "forecasts") as progress:
+        filled = source.fill_store(candles.frames, sampling, asofs, progress)
+    for note in (*candles.timing, *filled.notes):
+        print(note)
+    print(
+        f"{filled.computed:,} forecasts computed, {filled.reused:,} were in the store: "
+        f"{filled.folder}"
+    )
+
+
+def _inside(times: pd.DatetimeIndex, window: Window, spec: str) -> pd.DatetimeIndex:
+    first, last = pd.Timestamp(window.start, tz="UTC"), pd.Timestamp(window.end, tz="UTC")
+    inside = times[(times >= first) & (times < last + pd.Timedelta(days=1))]
+    if inside.empty:
+        raise WindowError(
+            f"no candles from {window.start} to {window.end}: {spec} has {times[0]:%Y-%m-%d} to "
+            f"{times[-1]:%Y-%m-%d}, set --start and --end"
+        )
+    return inside
+
+
+if __name__ == "__main__":
+    leave(main())
