@@ -281,7 +281,7 @@ def test_few_windows_are_computed_here():
 
 def test_many_and_long_paths_go_in_small_batches():
     sizes = [
-        backend_module._batch_size(windows, Sampling(lookback=9, horizon=h, samples=s), processes)
+        backend_module.batch_size(windows, Sampling(lookback=9, horizon=h, samples=s), processes)
         for windows, h, s, processes in (
             (10_000, 10, 5, 2), (200, 10, 5, 2), (100, 10, 5, 2), (5, 10, 5, 4), (3, 10, 5, 2),
             (10_000, 100, 1_000, 2), (10_000, 512, 4_096, 2),
