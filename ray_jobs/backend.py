@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ from ray_jobs.cluster import connected, expect_resources
 from sandbox.config import BackendOptions, ModelOptions, Sampling
 from sandbox.cores import portable
 from sandbox.errors import SandboxError, WorkerError
-from sandbox.forecast.backend import WINDOWS_PER_PIECE, Tell, batch_size, sample_windows
+from sandbox.forecast.backend import Tell, batch_size, piece_size, sample_windows
 from sandbox.forecast.windows import Array, Windows
 
 RESTARTS = 2  # of a replica that died, and attempts more at what it was at
@@ -50,12 +50,12 @@ class RayBackend:
     def sample(
         self, windows: Windows, sampling: Sampling, tell: Tell | None
     ) -> Iterator[tuple[Array, Array]]:
-        """Pieces of about `WINDOWS_PER_PIECE` windows as they are done: rows `[n]`, paths
-        `[n, S, P, 6]`."""
+        """Pieces as they are done: rows `[n]`, paths `[n, S, P, 6]`."""
         with connected(self._options.ray_address):
             replicas = self._replicas(len(windows))
             expect_resources(replicas, self._threads, self._gpus)
-            yield from _pieces(self._batches(windows, sampling, replicas), tell)
+            batches = _checked(self._batches(windows, sampling, replicas))
+            yield from _pieces(batches, piece_size(sampling), tell)
 
     @property
     def _threads(self) -> int:
@@ -81,8 +81,7 @@ class RayBackend:
     def _batches(
         self, windows: Windows, sampling: Sampling, replicas: int
     ) -> Iterator[dict[str, Array]]:
-        size = batch_size(len(windows), sampling, replicas)
-        blocks = min(MOST_BLOCKS, -(-len(windows) // size))
+        """What replicas give, batch by batch; raises what one of them met."""
         setup = _Setup(
             nets=ray.put((self._checkpoint.model, self._checkpoint.tokenizer)),
             windows=ray.put(windows),
@@ -92,36 +91,30 @@ class RayBackend:
             dtype=self._model.dtype,
             threads=self._threads,
         )
+        blocks = -(-len(windows) // batch_size(len(windows), sampling, replicas))
+        parts = np.array_split(np.arange(len(windows)), min(MOST_BLOCKS, blocks))
+        try:
+            done = self._mapped(setup, parts, replicas)
+            batches: Any = done.iter_batches(batch_size=None, batch_format="numpy")
+            yield from batches
+        except ray.exceptions.RayError as error:
+            raise _in_words(error) from error
+
+    def _mapped(self, setup: _Setup, parts: Sequence[Array], replicas: int) -> ray.data.Dataset:
+        """What replicas make of parts of the windows' numbers, once it is iterated over."""
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it says all that it does
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=replicas, initial_size=replicas)
-        parts = np.array_split(np.arange(len(windows)), blocks)
-        # blocks that are there: those of ray.data.range are read by tasks, which would wait for a
-        # CPU that a replica has, and the replicas for them
+        # Blocks that are there: those of ray.data.range are read by tasks, which would wait for a
+        # CPU that a replica has, and the replicas for them.
         numbers = ray.data.from_blocks([pa.table({ROW: part}) for part in parts])
         with warnings.catch_warnings():  # of the only way to bound restarts
             warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
-            done = numbers.map_batches(
+            return numbers.map_batches(
                 Replica, fn_constructor_args=(setup,), batch_size=None, batch_format="numpy",
                 compute=pool, num_cpus=self._threads, num_gpus=self._gpus,
                 max_restarts=RESTARTS, max_task_retries=RESTARTS,
             )  # fmt: skip
-        tilings: set[tuple[int, ...]] = set()
-        try:
-            batches: Iterator[Any] = iter(done.iter_batches(batch_size=None, batch_format="numpy"))
-            for batch in batches:
-                if batch[ERROR][0]:
-                    raise _raised(str(batch[ERROR][0]))
-                tilings |= set(map(tuple, batch[TILING].tolist()))
-                if len(tilings) > 1:
-                    raise WorkerError(
-                        "the machines of this Ray cluster round otherwise than one another, so "
-                        "forecasts would depend on which of them computes one: use machines of "
-                        f"one kind (rows a product is padded to, fixed tiles: {sorted(tilings)})"
-                    )
-                yield {name: np.asarray(column) for name, column in batch.items()}
-        except ray.exceptions.RayError as error:
-            raise _in_words(error) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,30 +164,44 @@ class Replica:
         return sample_windows(self._predictor, self._windows.pick(rows), self._sampling, None)
 
 
-class _Collected(NamedTuple):
-    rows: list[Array]
-    paths: list[Array]
-
-    def piece(self) -> tuple[Array, Array]:
-        return np.concatenate(self.rows), np.concatenate(self.paths)
+def _checked(batches: Iterable[dict[str, Array]]) -> Iterator[dict[str, Array]]:
+    """Batches of replicas that met no error, and that compute as the others do."""
+    tilings: set[tuple[int, ...]] = set()
+    for batch in batches:
+        if batch[ERROR][0]:
+            raise _raised(str(batch[ERROR][0]))
+        tilings |= set(map(tuple, batch[TILING].tolist()))
+        if len(tilings) > 1:
+            raise WorkerError(
+                "the machines of this Ray cluster round otherwise than one another, so forecasts "
+                "would depend on which of them computes one: use machines of one kind (rows a "
+                f"product is padded to, fixed tiles: {sorted(tilings)})"
+            )
+        yield batch
 
 
 def _pieces(
-    batches: Iterator[dict[str, Array]], tell: Tell | None
+    batches: Iterable[dict[str, Array]], size: int, tell: Tell | None
 ) -> Iterator[tuple[Array, Array]]:
-    """Batches put together, so that the store has few parts."""
-    collected, count = _Collected([], []), 0
+    """Batches put together to at least `size` windows, so that the store has few parts."""
+    collected: list[dict[str, Array]] = []
+    count = 0
     for batch in batches:
-        collected.rows.append(batch[ROW])
-        collected.paths.append(np.asarray(batch[PATHS], np.float32))
+        collected.append(batch)
         count += len(batch[ROW])
         if tell is not None:
             tell(len(batch[ROW]))
-        if count >= WINDOWS_PER_PIECE:
-            yield collected.piece()
-            collected, count = _Collected([], []), 0
-    if count:
-        yield collected.piece()
+        if count >= size:
+            yield _joined(collected)
+            collected, count = [], 0
+    if collected:
+        yield _joined(collected)
+
+
+def _joined(batches: Sequence[dict[str, Array]]) -> tuple[Array, Array]:
+    """Rows `[n]` and paths `[n, S, P, 6]`."""
+    rows, paths = (np.concatenate([batch[name] for batch in batches]) for name in (ROW, PATHS))
+    return rows, paths
 
 
 def _raised(sent: str) -> Exception:

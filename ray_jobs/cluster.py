@@ -87,18 +87,13 @@ def _check(address: str | None) -> None:
 
 
 def _connect(address: str | None) -> None:
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of restarts that are bounded
     try:
-        if address is not None:
-            with _no_output():
-                ray.init(address=address, **quiet)
-            return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        free = available_bytes() or 0
-        store = max(LEAST_STORE_BYTES, int(free * SHARE_FOR_STORE))
         with _no_output():
-            ray.init(num_cpus=cores(), include_dashboard=False, object_store_memory=store, **quiet)
+            ray.init(
+                logging_level=logging.ERROR, log_to_driver=False,
+                **(_own_cluster() if address is None else {"address": address}),
+            )  # fmt: skip
     except ConnectionError as error:
         where = "of this machine" if address == AUTO else f"at {address}"
         raise ConfigError(
@@ -107,6 +102,13 @@ def _connect(address: str | None) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise WorkerError(f"Ray did not start: {first_line}") from error
+
+
+def _own_cluster() -> dict[str, Any]:
+    """How a Ray of this machine's cores is started."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    store = max(LEAST_STORE_BYTES, int((available_bytes() or 0) * SHARE_FOR_STORE))
+    return {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": store}
 
 
 @contextmanager

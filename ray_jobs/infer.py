@@ -12,9 +12,6 @@ if __name__ == "__main__":  # before the imports below, which take a second
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
-
-import pandas as pd
 
 from sandbox.cli import (
     add_backend_options,
@@ -25,8 +22,8 @@ from sandbox.cli import (
     records_of,
 )
 from sandbox.cli import parser as new_parser
-from sandbox.config import NO_STORE, InferConfig, Window
-from sandbox.errors import ConfigError, WindowError
+from sandbox.config import NO_STORE, InferConfig
+from sandbox.errors import ConfigError
 from sandbox.interrupts import leave
 from sandbox.progress import progress_bar
 
@@ -49,8 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add_data_options(parser)
     add_window_options(parser)
     add_model_options(parser)
-    add_backend_options(parser)
-    parser.set_defaults(backend="ray")
+    add_backend_options(parser, default="ray")
     return parser
 
 
@@ -60,44 +56,22 @@ def _infer(args: argparse.Namespace) -> None:
         raise ConfigError(f"--every {args.every}: at least 1")
     if config.model.store == NO_STORE:
         raise ConfigError("--store none: forecasts that are kept nowhere are computed in vain")
-    from feeds import bar_times
-    from sandbox.forecast.backend import find_backend
-    from sandbox.forecast.data import load_data
+    from sandbox.forecast.data import bar_times_inside, load_data
     from sandbox.forecast.model import load_checkpoint
     from sandbox.forecast.sources import KronosSource
-    from sandbox.store.sets import ForecastStore
 
     candles, calendar = load_data(config.candles)
-    asofs = _inside(bar_times(candles.frames), config.window, candles.spec)[:: args.every]
-    model, sampling = config.model, config.sampling
-    checkpoint = load_checkpoint(model.model, sampling.lookback)
-    source = KronosSource(
-        checkpoint,
-        device=model.device,
-        dtype=model.dtype,
-        store=ForecastStore(Path(model.store)),
-        calendar=calendar,
-        backend=find_backend(checkpoint, model, config.backend),
-    )
+    asofs = bar_times_inside(candles, config.window)[:: args.every]
+    checkpoint = load_checkpoint(config.model.model, config.sampling.lookback)
+    source = KronosSource.of(checkpoint, config.model, config.backend, calendar)
     with progress_bar("Forecasting", "forecasts") as progress:
-        filled = source.fill_store(candles.frames, sampling, asofs, progress)
+        filled = source.fill_store(candles.frames, config.sampling, asofs, progress)
     for note in (*candles.timing, *filled.notes):
         print(note)
     print(
         f"{filled.computed:,} forecasts computed, {filled.reused:,} were in the store: "
         f"{filled.folder}"
     )
-
-
-def _inside(times: pd.DatetimeIndex, window: Window, spec: str) -> pd.DatetimeIndex:
-    first, last = pd.Timestamp(window.start, tz="UTC"), pd.Timestamp(window.end, tz="UTC")
-    inside = times[(times >= first) & (times < last + pd.Timedelta(days=1))]
-    if inside.empty:
-        raise WindowError(
-            f"no candles from {window.start} to {window.end}: {spec} has {times[0]:%Y-%m-%d} to "
-            f"{times[-1]:%Y-%m-%d}, set --start and --end"
-        )
-    return inside
 
 
 if __name__ == "__main__":

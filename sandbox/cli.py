@@ -20,6 +20,7 @@ from feeds import FeedError
 from sandbox import interrupts
 from sandbox.config import (
     FORMER_NAMES,
+    LOCAL,
     NO_CALENDAR,
     Config,
     CostsName,
@@ -124,9 +125,12 @@ def add_model_options(parent: argparse._ActionsContainer) -> None:
     option(target, "store", "folder that keeps forecasts; none keeps none", metavar="DIR")
 
 
-def add_backend_options(parent: argparse._ActionsContainer) -> None:
+def add_backend_options(parent: argparse._ActionsContainer, default: str = LOCAL) -> None:
     target = parent.add_argument_group("backend")
-    option(target, "backend", "what computes forecasts: local, ray", metavar="NAME")
+    target.add_argument(
+        "--backend", default=_UNSET if default == LOCAL else default, metavar="NAME",
+        help=f"what computes forecasts: local, ray (default: {default})",
+    )  # fmt: skip
     option(
         target, "ray_address", "auto or HOST:PORT of a Ray cluster (default: a Ray of this machine "
         "for the run)", metavar="ADDRESS",

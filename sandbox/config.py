@@ -97,11 +97,14 @@ class ModelOptions:
     store: str = "store"  # folder that keeps forecasts, or "none"
 
 
+LOCAL = "local"  # the backend that is always there
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackendOptions:
     """What computes forecasts: this machine, or replicas of the model on a Ray cluster."""
 
-    backend: str = "local"  # or the name of an installed one, such as ray
+    backend: str = LOCAL  # or the name of an installed one, such as ray
     ray_address: str | None = None  # auto, HOST:PORT; None: a Ray of this machine for the run
     replicas: Annotated[int, Field(ge=1)] | None = None  # None: as many as there is room for
     replica_gpus: Annotated[float, Field(ge=0)] | None = None  # of each; None: 1 if there is any

@@ -68,7 +68,7 @@ class Sampler:
                 self.tokenizer = FusedTokenizer(_in_float32(tokenizer), DTYPES[dtype], max_context)
                 operands = [*self.model.operands, *self.tokenizer.operands]
                 quantum = row_quantum(operands)
-            self.threads = agreeing_threads(operands)
+            self.thread_counts = agreeing_threads(operands)
         self.made_for_threads = torch.get_num_threads()
         self.quantum = quantum or ROW_QUANTUM
         self.fixed_tiles = quantum is None
@@ -109,7 +109,7 @@ class Sampler:
         most = torch.get_num_threads()
         if self.device.type == "cpu" and most > 1:
             most = min(most, free_cores())
-        return next(count for count in self.threads if count <= most)
+        return next(count for count in self.thread_counts if count <= most)
 
     def tile_series(self, length: int, horizon: int, samples: int) -> int:
         """How many series of these lengths go into one tile."""

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from kronos import Checkpoint
-from sandbox.config import BackendOptions, ModelOptions, Sampling
+from sandbox.config import LOCAL, BackendOptions, ModelOptions, Sampling
 from sandbox.cores import can_fork, cores, results_over_cores
 from sandbox.errors import ConfigError
 from sandbox.forecast.windows import Array, Windows
@@ -35,7 +35,7 @@ BATCHES_PER_PROCESS = 4  # at least, so that the last ones end at about the same
 # where one window's samples are many, 9, 29 and 47 kB more for each of its sampled bars.
 PROCESS_BYTES = 256 << 20
 BYTES_A_SAMPLED_BAR = 10  # times the square root of the number of weights
-LOCAL, ENTRY_POINT = "local", "sandbox.backends"
+ENTRY_POINT = "sandbox.backends"
 LITTLE_WORK = 4_000_000_000  # multiplications; one core does them in 0.2 s
 ATTEMPTS = 2  # at a batch whose process is killed
 
@@ -90,8 +90,7 @@ class LocalBackend:
     def sample(
         self, windows: Windows, sampling: Sampling, tell: Tell | None
     ) -> Iterator[tuple[Array, Array]]:
-        size = max(1, min(WINDOWS_PER_PIECE, PIECE_BYTES // sampling.path_bytes))
-        pieces = _cut(np.arange(len(windows)), size)
+        pieces = _cut(np.arange(len(windows)), piece_size(sampling))
         processes = self._worth(windows, sampling)
         if processes > 1:
             yield from self._over_processes(windows, sampling, pieces, processes, tell)
@@ -224,6 +223,11 @@ def _weights(predictor: Predictor) -> int:
     """Of a predictor's nets: each is multiplied with once a bar, more or less."""
     nets = [getattr(predictor, name, None) for name in ("model", "tokenizer")]
     return sum(weight.numel() for net in nets if net is not None for weight in net.parameters())
+
+
+def piece_size(sampling: Sampling) -> int:
+    """How many windows are kept at a time."""
+    return max(1, min(WINDOWS_PER_PIECE, PIECE_BYTES // sampling.path_bytes))
 
 
 def batch_size(windows: int, sampling: Sampling, processes: int) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from feeds import Candles, load
-from sandbox.config import CandleOptions
+import pandas as pd
+
+from feeds import Candles, bar_times, load
+from sandbox.config import CandleOptions, Window
+from sandbox.errors import WindowError
 from sandbox.forecast.calendars import NamedCalendar, OwnCalendar, named_calendar
 
 
@@ -22,3 +25,16 @@ def load_data(options: CandleOptions) -> Data:
     if options.calendar is None and candles.calendar is not None:
         return Data(candles, OwnCalendar(candles.calendar))
     return Data(candles, named)
+
+
+def bar_times_inside(candles: Candles, window: Window, wanted: str = "candles") -> pd.DatetimeIndex:
+    """The bar times of a window's days; raises WindowError where there are none."""
+    times = bar_times(candles.frames)
+    first, last = pd.Timestamp(window.start, tz="UTC"), pd.Timestamp(window.end, tz="UTC")
+    inside = times[(times >= first) & (times < last + pd.Timedelta(days=1))]
+    if inside.empty:
+        raise WindowError(
+            f"no {wanted} from {window.start} to {window.end}: {candles.spec} has "
+            f"{times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}, set --start and --end"
+        )
+    return inside

@@ -7,7 +7,7 @@ the forecast of the current bar and no other. Knows nothing of Parquet or of how
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,20 +16,27 @@ import pandas as pd
 
 from feeds import COLUMNS
 from kronos import Checkpoint, Forecast
-from sandbox.config import Sampling
+from sandbox.config import NO_STORE, BackendOptions, ModelOptions, Sampling
 from sandbox.errors import WindowError
-from sandbox.forecast.backend import Backend, LocalBackend, Predictor, Tell, sample_windows
+from sandbox.forecast.backend import (
+    Backend,
+    LocalBackend,
+    Predictor,
+    Tell,
+    find_backend,
+    sample_windows,
+)
 from sandbox.forecast.book import ForecastBook, KeptPaths
 from sandbox.forecast.windows import Array, Calendar, Windows
 from sandbox.progress import Progress
 from sandbox.store.parts import Rows
-from sandbox.store.sets import ForecastSet, ForecastStore, Settings
+from sandbox.store.sets import ForecastStore, Settings
 
 KEY_BYTES = 250  # of a key of the store, in a list and as a mapping's key
 
 
 class Filled(NamedTuple):
-    """What `fill_store` has done."""
+    """What was computed, and what was in the store."""
 
     computed: int  # forecasts
     reused: int  # that the store had
@@ -62,6 +69,24 @@ class KronosSource:
         self._calendar = calendar
         self._backend = backend
 
+    @classmethod
+    def of(
+        cls,
+        checkpoint: Checkpoint,
+        model: ModelOptions,
+        backend: BackendOptions,
+        calendar: Calendar | None,
+    ) -> KronosSource:
+        """As a command's options have it; raises ConfigError for a backend that there is not."""
+        return cls(
+            checkpoint,
+            device=model.device,
+            dtype=model.dtype,
+            store=None if model.store == NO_STORE else ForecastStore(Path(model.store)),
+            calendar=calendar,
+            backend=find_backend(checkpoint, model, backend),
+        )
+
     def book(
         self,
         frames: Mapping[str, pd.DataFrame],
@@ -77,17 +102,11 @@ class KronosSource:
             for rows, piece in self._computed(windows, sampling, progress):
                 paths[rows] = piece
             return ForecastBook(windows, KeptPaths(paths), computed=len(windows))
-        forecast_set, keys = self._set_of(windows, sampling)
-        known, notes = forecast_set.read(keys, paths)
-        missing = np.flatnonzero(~known)
-        for rows, piece in self._completed(
-            windows, missing, sampling, progress, forecast_set, keys
-        ):
-            paths[rows] = piece
-        reused = len(windows) - len(missing)
+        filled = self._fill(self._store, windows, sampling, paths, progress)
         return ForecastBook(
-            windows, KeptPaths(paths), computed=len(missing), reused=reused, notes=notes
-        )
+            windows, KeptPaths(paths), computed=filled.computed, reused=filled.reused,
+            notes=filled.notes,
+        )  # fmt: skip
 
     def fill_store(
         self,
@@ -97,38 +116,29 @@ class KronosSource:
         progress: Progress | None = None,
     ) -> Filled:
         """Compute what the store lacks and keep it there: a piece at a time is in memory."""
-        windows = Windows.of(frames, sampling, asofs, self._calendar, KEY_BYTES)
-        forecast_set, keys = self._set_of(windows, sampling)
-        known, notes = forecast_set.read(keys)
-        missing = np.flatnonzero(~known)
-        for _ in self._completed(windows, missing, sampling, progress, forecast_set, keys):
-            pass
-        return Filled(len(missing), len(windows) - len(missing), tuple(notes), forecast_set.folder)
-
-    def _set_of(self, windows: Windows, sampling: Sampling) -> tuple[ForecastSet, list[str]]:
-        """Where the store has these forecasts, and under which keys."""
         if self._store is None:
             raise ValueError("there is no store")
-        forecast_set = self._store.open(self._settings(sampling))
-        return forecast_set, list(windows.digests(forecast_set.id))
+        windows = Windows.of(frames, sampling, asofs, self._calendar, KEY_BYTES)
+        return self._fill(self._store, windows, sampling, None, progress)
 
-    def _completed(
+    def _fill(
         self,
+        store: ForecastStore,
         windows: Windows,
-        missing: Array,
         sampling: Sampling,
+        paths: Array | None,
         progress: Progress | None,
-        forecast_set: ForecastSet,
-        keys: Sequence[str],
-    ) -> Iterator[tuple[Array, Array]]:
-        """Missing rows and their paths, each kept before it is handed on."""
-        if progress and not len(missing):
-            progress(len(windows), len(windows))
-        if not len(missing):
-            return
-        forecast_set.expect_writable()
+    ) -> Filled:
+        """Compute what the store lacks; what is done is kept at once. Fills `paths`, if given."""
+        forecast_set = store.open(self._settings(sampling))
+        keys = list(windows.digests(forecast_set.id))
+        known, notes = forecast_set.read(keys, paths)
+        missing = np.flatnonzero(~known)
+        reused = len(windows) - len(missing)
+        if len(missing):
+            forecast_set.expect_writable()
         wanted = windows.pick(missing)
-        for rows, piece in self._computed(wanted, sampling, progress, len(windows) - len(missing)):
+        for rows, piece in self._computed(wanted, sampling, progress, reused):
             done = wanted.pick(rows)
             forecast_set.add(
                 Rows(
@@ -140,7 +150,9 @@ class KronosSource:
                     paths=piece,
                 )
             )
-            yield missing[rows], piece
+            if paths is not None:
+                paths[missing[rows]] = piece
+        return Filled(len(missing), reused, tuple(notes), forecast_set.folder)
 
     def _computed(
         self, windows: Windows, sampling: Sampling, progress: Progress | None, known: int = 0

@@ -12,12 +12,11 @@ import pandas as pd
 
 import kronos
 from feeds import Candles, bar_times
-from sandbox.config import NO_STORE, ComparisonOptions, RunConfig, StrategyOptions, Window
+from sandbox.config import ComparisonOptions, RunConfig, StrategyOptions, Window
 from sandbox.errors import ConfigError, WindowError
-from sandbox.forecast.backend import find_backend
 from sandbox.forecast.book import ForecastBook, SignalSource
 from sandbox.forecast.calendars import NamedCalendar
-from sandbox.forecast.data import load_data
+from sandbox.forecast.data import bar_times_inside, load_data
 from sandbox.forecast.model import load_checkpoint
 from sandbox.forecast.naive import NAIVE, NaiveSource
 from sandbox.forecast.sources import KronosSource
@@ -25,7 +24,6 @@ from sandbox.presets import preset_params
 from sandbox.progress import Progress
 from sandbox.run.portfolios import BENCHMARK, Loaded, Market, Portfolio, planned
 from sandbox.run.sweep import combinations
-from sandbox.store.sets import ForecastStore
 from sandbox.trading.analyzers import asked_analyzers
 from sandbox.trading.broker import Account
 from sandbox.trading.costs import cost_model
@@ -192,18 +190,11 @@ def _benchmark(options: ComparisonOptions, candles: Candles) -> Loaded | None:
 
 def _traded(candles: Candles, window: Window) -> tuple[pd.Timestamp, pd.Timestamp]:
     """The first and last bar time that the run trades."""
-    times = bar_times(candles.frames)
-    first, last = pd.Timestamp(window.start, tz="UTC"), pd.Timestamp(window.end, tz="UTC")
-    inside = times[(times >= first) & (times < last + pd.Timedelta(days=1))]
+    inside = bar_times_inside(candles, window, "candles to trade")
     if len(inside) == 1:
         raise WindowError(
             f"one bar time from {window.start} to {window.end}: two are needed, one to decide at "
             "and the next to trade at; set --start and --end further apart"
-        )
-    if inside.empty:
-        raise WindowError(
-            f"no candles to trade from {window.start} to {window.end}: {candles.spec} has "
-            f"{times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}, set --start and --end"
         )
     return inside[0], inside[-1]
 
@@ -213,12 +204,5 @@ def _forecaster(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster
     if signal != "kronos":
         return Forecaster(NaiveSource(signal, calendar), None, calendar)
     checkpoint = load_checkpoint(model.model, config.sampling.lookback)
-    source = KronosSource(
-        checkpoint,
-        device=model.device,
-        dtype=model.dtype,
-        store=None if model.store == NO_STORE else ForecastStore(Path(model.store)),
-        calendar=calendar,
-        backend=find_backend(checkpoint, model, config.backend),
-    )
+    source = KronosSource.of(checkpoint, model, config.backend, calendar)
     return Forecaster(source, checkpoint, calendar)

@@ -15,6 +15,7 @@ from ray_jobs import backend as backend_module
 from ray_jobs.backend import RayBackend, Replica
 from sandbox.config import BackendOptions, ModelOptions, Sampling
 from sandbox.errors import ConfigError, StrategyError, WorkerError
+from sandbox.forecast import backend as local_module
 from sandbox.forecast.backend import LocalBackend
 from sandbox.forecast.windows import Windows
 from tests.conftest import make_market
@@ -73,7 +74,7 @@ def test_two_threads_in_one_replica_give_the_same_bits(windows, checkpoint, want
 def test_a_replica_that_is_killed_costs_its_piece_and_nothing_else(
     windows, checkpoint, wanted, monkeypatch
 ):
-    monkeypatch.setattr(backend_module, "WINDOWS_PER_PIECE", 16)
+    monkeypatch.setattr(local_module, "WINDOWS_PER_PIECE", 16)
     killed = []
 
     def kill_one(_):

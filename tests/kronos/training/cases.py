@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from kronos.training.dataset import (
     validation_loader,
     validation_windows,
 )
-from kronos.training.fit import TrainingRun
+from kronos.training.fit import TrainingProgress, TrainingRun
 from kronos.training.objectives import PredictorObjective
 from kronos.training.schedule import TrainConfig
 from kronos.training.steps import seeded
@@ -81,6 +83,21 @@ def a_run(
         loader,
         validation_loader(check, 5),
     )
+
+
+class KilledError(Exception):
+    """Stands for the process' end."""
+
+
+def killed_at(step: int) -> Callable[[TrainingProgress, float], None]:
+    """An `on_step` that ends the run at a step, counted from 1."""
+    steps = count(1)
+
+    def kill(_at: TrainingProgress, _loss: float) -> None:
+        if next(steps) == step:
+            raise KilledError
+
+    return kill
 
 
 def weights_of(run: TrainingRun) -> dict[str, torch.Tensor]:

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from kronos.errors import TrainingError
-from kronos.training.fit import TrainingProgress, fit
+from kronos.training.fit import fit
 from kronos.training.steps import validate
-from tests.kronos.training.cases import A_CONFIG, a_run, same_bits
-from tests.kronos.training.test_fit import KilledError
+from tests.kronos.training.cases import A_CONFIG, KilledError, a_run, killed_at, same_bits
 
 ABSURD = replace(A_CONFIG, lr_max=30.0)
 
@@ -62,17 +61,11 @@ def test_a_killed_run_resumes_with_its_base(tmp_path: Path, at_step: int, lr_max
     config = replace(A_CONFIG, lr_max=lr_max)
     whole, loader, check = a_run(config, beat_base=True)
     fit(whole, loader, check)
-    file, steps = tmp_path / "progress.safetensors", 0
-
-    def kill(_at: TrainingProgress, _loss: float) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == at_step:
-            raise KilledError
+    file = tmp_path / "progress.safetensors"
 
     run, loader, check = a_run(config, beat_base=True)
     with pytest.raises(KilledError):
-        fit(run, loader, check, progress_file=file, save_every=2, on_step=kill)
+        fit(run, loader, check, progress_file=file, save_every=2, on_step=killed_at(at_step))
     run, loader, check = a_run(config, beat_base=True)
     with torch.no_grad():  # the resumed run's own weights are not the base
         next(run.objective.parameters()).zero_()

@@ -16,9 +16,11 @@ from kronos.training.schedule import TrainConfig, one_cycle, tokenizer_config
 from kronos.training.steps import validate
 from tests.kronos.training.cases import (
     A_CONFIG,
+    KilledError,
     a_predictor,
     a_run,
     a_tokenizer,
+    killed_at,
     same_bits,
     weights_of,
 )
@@ -89,25 +91,15 @@ def test_one_worker_s_run_has_its_stored_losses(
     assert progress.best_loss == pytest.approx(best, rel=1e-4)
 
 
-class KilledError(Exception):
-    """Stands for the process' end."""
-
-
 @pytest.mark.parametrize("at_step", [2, 5, 8, 11])
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, at_step: int) -> None:
     whole, loader, check = a_run()
     fit(whole, loader, check)
-    file, steps = tmp_path / "progress.safetensors", 0
-
-    def kill(_at: TrainingProgress, _loss: float) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == at_step:
-            raise KilledError
+    file = tmp_path / "progress.safetensors"
 
     run, loader, check = a_run()
     with pytest.raises(KilledError):
-        fit(run, loader, check, progress_file=file, save_every=2, on_step=kill)
+        fit(run, loader, check, progress_file=file, save_every=2, on_step=killed_at(at_step))
     run, loader, check = a_run()
     fit(run, loader, check, progress_file=file, save_every=2)
     assert run.progress == whole.progress
