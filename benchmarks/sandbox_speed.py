@@ -266,12 +266,12 @@ def warm() -> None:
 
 def save_random_mini(folder: Path) -> None:
     from benchmarks.kronos_speed import BITS, DROPOUT, SIZES, TOKENIZER, build
-    from sandbox.checkpoints.bundled import save_checkpoint
+    from sandbox.checkpoints.weights import save_weights
 
     model, tokenizer = build("mini")
     shape = SIZES["mini"] | BITS | DROPOUT | {"token_dropout_p": 0.0, "learn_te": True}
-    save_checkpoint(folder / "model", model, shape)
-    save_checkpoint(folder / "tokenizer", tokenizer, TOKENIZER | BITS | DROPOUT)
+    save_weights(folder / "model", model.state_dict(), shape)
+    save_weights(folder / "tokenizer", tokenizer.state_dict(), TOKENIZER | BITS | DROPOUT)
 
 
 def universe() -> None:

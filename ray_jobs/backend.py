@@ -8,7 +8,6 @@ since every replica pads and tiles as the others do, which is checked.
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ import ray.util.annotations
 from feeds import COLUMNS
 from kronos import Checkpoint, KronosPredictor
 from ray_jobs.cluster import connected, expect_resources
+from ray_jobs.errors import last_line, received, sent
 from sandbox.config import BackendOptions, ModelOptions, Sampling
-from sandbox.cores import portable
 from sandbox.errors import SandboxError, WorkerError
 from sandbox.forecast.backend import Tell, batch_size, piece_size, sample_windows
 from sandbox.forecast.windows import Array, Windows
@@ -147,12 +146,11 @@ class Replica:
         self._shape = setup.sampling.samples, setup.sampling.horizon, len(COLUMNS)
 
     def __call__(self, batch: dict[str, Array]) -> dict[str, Array]:
-        """An error is sent as a value: raised here it would be tried again, and lose its class."""
         rows, error = batch[ROW], ""
         try:
             paths = self.paths(rows)
         except Exception as raised:
-            error = pickle.dumps(portable(raised)).hex()
+            error = sent(raised)
             paths = np.zeros((len(rows), *self._shape), np.float32)
         return {
             ROW: rows, PATHS: paths, TILING: np.array([self._tiling] * len(rows)),
@@ -169,7 +167,7 @@ def _checked(batches: Iterable[dict[str, Array]]) -> Iterator[dict[str, Array]]:
     tilings: set[tuple[int, ...]] = set()
     for batch in batches:
         if batch[ERROR][0]:
-            raise _raised(str(batch[ERROR][0]))
+            raise received(str(batch[ERROR][0]))
         tilings |= set(map(tuple, batch[TILING].tolist()))
         if len(tilings) > 1:
             raise WorkerError(
@@ -204,19 +202,13 @@ def _joined(batches: Sequence[dict[str, Array]]) -> tuple[Array, Array]:
     return rows, paths
 
 
-def _raised(sent: str) -> Exception:
-    """The error that a replica met, which is from a process of this run."""
-    error = pickle.loads(bytes.fromhex(sent))
-    return error if isinstance(error, Exception) else WorkerError(f"a replica met {error}")
-
-
 def _in_words(error: ray.exceptions.RayError) -> SandboxError:
     """What befell the replicas, in one line."""
     cause: BaseException | None = error
     while cause is not None:
         text = str(cause)
         if "creation task" in text:  # of an error in its constructor
-            return WorkerError(f"a replica of the model could not begin: {_last_line(text)}")
+            return WorkerError(f"a replica of the model could not begin: {last_line(text)}")
         if isinstance(cause, ray.exceptions.ActorDiedError | ray.exceptions.WorkerCrashedError):
             return WorkerError(
                 f"a replica of the model died {RESTARTS + 1} times at the same forecasts: memory "
@@ -227,8 +219,4 @@ def _in_words(error: ray.exceptions.RayError) -> SandboxError:
                 "a machine of the Ray cluster ran out of memory: ask for fewer replicas"
             )
         cause = getattr(cause, "cause", None) or cause.__cause__
-    return WorkerError(f"Ray: {type(error).__name__}: {_last_line(str(error))}")
-
-
-def _last_line(text: str) -> str:
-    return text.strip().splitlines()[-1] if text.strip() else "no reason given"
+    return WorkerError(f"Ray: {type(error).__name__}: {last_line(str(error))}")

@@ -46,9 +46,9 @@ def connected(address: str | None) -> Iterator[None]:
             _shut_down()
 
 
-def expect_resources(replicas: int, cpus: float, gpus: float) -> None:
-    """Raises ConfigError where the cluster does not have what so many replicas take: Ray would
-    wait for it without end."""
+def expect_resources(count: int, cpus: float, gpus: float, thing: str = "replica") -> None:
+    """Raises ConfigError where the cluster does not have what so many replicas (or other
+    things) take: Ray would wait for it without end."""
     needs = {"CPU": ("CPUs", cpus), "GPU": ("GPUs", gpus)}
     total = ray.cluster_resources()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -56,13 +56,13 @@ def expect_resources(replicas: int, cpus: float, gpus: float) -> None:
         have, largest = total.get(kind, 0.0), max((n.get(kind, 0.0) for n in nodes), default=0.0)
         if each > largest:
             raise ConfigError(
-                f"a replica is to have {each:g} {word}, and the largest machine of this Ray "
+                f"a {thing} is to have {each:g} {word}, and the largest machine of this Ray "
                 f"cluster has {largest:g}: ask for fewer"
             )
-        if replicas * each > have:
+        if count * each > have:
             raise ConfigError(
-                f"{replicas} replicas of {each:g} {word} each are asked for, and this Ray cluster "
-                f"has {have:g} {word} in all: ask for fewer replicas, or fewer {word} for each"
+                f"{count} {thing}s of {each:g} {word} each are asked for, and this Ray cluster "
+                f"has {have:g} {word} in all: ask for fewer {thing}s, or fewer {word} for each"
             )
 
 

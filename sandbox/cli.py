@@ -62,10 +62,15 @@ def parser(module: str, description: str, arguments: str | None = None) -> argpa
 
 
 def option(
-    target: argparse._ActionsContainer, name: str, help_text: str, flag: str = "", **kind: Any
+    target: argparse._ActionsContainer,
+    name: str,
+    help_text: str,
+    flag: str = "",
+    of: type[Config] = RunConfig,
+    **kind: Any,
 ) -> None:
-    """An option of `RunConfig`, whose default it shows and leaves unset."""
-    default = RunConfig.options()[name].default
+    """An option of a command's records, whose default it shows and leaves unset."""
+    default = of.options()[name].default
     shown = "" if default in (None, False, ()) else f" (default: {default})"
     flag = flag or f"--{name.replace('_', '-')}"
     target.add_argument(flag, dest=name, default=_UNSET, help=help_text + shown, **kind)

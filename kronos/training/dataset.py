@@ -151,6 +151,26 @@ def train_windows(
     return _refuse_empty("training", WindowDataset(series, shape, starts), start, end)
 
 
+def target_windows(
+    series: Mapping[str, CandleSeries],
+    shape: WindowShape,
+    start: np.datetime64,
+    end: np.datetime64,
+    stride: int = 1,
+    kind: str = "training",
+) -> WindowDataset:
+    """Windows whose target bars all have `start <= time < end`; lookbacks may reach back further.
+
+    Raises `TrainingError`, which calls them windows of that `kind`, where there is none.
+    """
+    starts = {}
+    for name, candles in series.items():
+        low, high = _positions(candles, start, end)
+        first = max(low - shape.lookback, 0)
+        starts[name] = list(range(first, high - shape.bars + 1, stride))
+    return _refuse_empty(kind, WindowDataset(series, shape, starts), start, end)
+
+
 def validation_windows(
     series: Mapping[str, CandleSeries],
     shape: WindowShape,
@@ -158,16 +178,8 @@ def validation_windows(
     end: np.datetime64,
     stride: int = 1,
 ) -> WindowDataset:
-    """Windows whose target bars all have `start <= time < end`; lookbacks may reach back further.
-
-    Raises `TrainingError` where there is none.
-    """
-    starts = {}
-    for name, candles in series.items():
-        low, high = _positions(candles, start, end)
-        first = max(low - shape.lookback, 0)
-        starts[name] = list(range(first, high - shape.bars + 1, stride))
-    return _refuse_empty("validation", WindowDataset(series, shape, starts), start, end)
+    """`target_windows` to validate on."""
+    return target_windows(series, shape, start, end, stride, "validation")
 
 
 def _check_deal(batch_size: int, rank: int, world: int) -> None:

@@ -14,8 +14,6 @@ if __name__ == "__main__":  # before the imports below, which take a second
     end_on_signals()
 
 import argparse
-import hashlib
-import json
 import platform
 import shutil
 from collections.abc import Mapping
@@ -27,7 +25,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from kronos.model import Kronos
@@ -53,6 +50,7 @@ from kronos.training.schedule import TrainConfig, tokenizer_config
 from kronos.training.steps import seeded
 from sandbox.checkpoints.card import write_card
 from sandbox.checkpoints.series import SAMPLES, load_samples
+from sandbox.checkpoints.weights import save_weights
 from sandbox.cli import guarded
 from sandbox.interrupts import leave
 from sandbox.progress import Progress, progress_bar
@@ -277,16 +275,6 @@ def _token_figures(objective: PredictorObjective, data: Data, recipe: Recipe) ->
     }
 
 
-def save_checkpoint(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> str:
-    """`config.json` and `model.safetensors`, as published ones; returns the weights' sha256."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)  # it is written for its owner alone
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-
-
 def build(out: Path, recipe: Recipe) -> dict[str, Any]:
     """Train both stages and write the checkpoint and its card into `out`; returns the card."""
     work = out / "progress"
@@ -302,8 +290,8 @@ def build(out: Path, recipe: Recipe) -> dict[str, Any]:
         "seen_until": "2018-12-31",
         "max_context": MAX_CONTEXT,
         "sha256": {
-            "model": save_checkpoint(out / "model", model, MODEL),
-            "tokenizer": save_checkpoint(out / "tokenizer", tokenizer, TOKENIZER),
+            "model": save_weights(out / "model", model.state_dict(), MODEL),
+            "tokenizer": save_weights(out / "tokenizer", tokenizer.state_dict(), TOKENIZER),
         },
         "model": model_figures,
         "tokenizer": tokenizer_figures,

@@ -11,12 +11,16 @@ from sandbox.errors import ConfigError
 def load_checkpoint(name: str, lookback: int) -> kronos.Checkpoint:
     """The model of a name, if its context holds as many bars as the lookback."""
     checkpoint = kronos.find(name)
-    if lookback > checkpoint.max_context:
-        raise ConfigError(
-            f"--lookback {lookback}: model {checkpoint.name} sees {checkpoint.max_context} "
-            "bars at most"
-        )
+    expect_context(checkpoint, lookback, "--lookback")
     return checkpoint
+
+
+def expect_context(checkpoint: kronos.Checkpoint, bars: int, flag: str) -> None:
+    """Raises ConfigError for more bars than a model sees."""
+    if bars > checkpoint.max_context:
+        raise ConfigError(
+            f"{flag} {bars}: model {checkpoint.name} sees {checkpoint.max_context} bars at most"
+        )
 
 
 def model_sentence(
