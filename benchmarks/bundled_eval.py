@@ -14,7 +14,6 @@ if __name__ == "__main__":  # before the imports below, which take a second
     end_on_signals()
 
 import argparse
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -31,13 +30,11 @@ from kronos.inference.draws import series_key
 from kronos.training.dataset import CandleSeries
 from sandbox.checkpoints.card import read_card, write_card
 from sandbox.interrupts import leave
+from sandbox.skill.scores import Floats, covered, fair_crps, rank_ic
 
-Floats = NDArray[np.float64]
 SPEC = "sample:ph"
 HORIZONS = (1, 5, 10)  # bars
 LOOKBACK = 90  # bars
-BAND = (0.05, 0.95)
-FEWEST_SYMBOLS = 10  # on a date, for its rank IC to count
 CLOSE = 3  # column
 
 
@@ -100,41 +97,6 @@ def random_walk(
     drawn = rng.integers(0, steps.shape[1], (len(x), samples, horizon))
     picked = np.take_along_axis(steps[:, None, :], drawn, axis=2)
     return np.asarray(np.cumprod(1 + picked, axis=-1) - 1, np.float64)
-
-
-def fair_crps(samples: Floats, outcome: Floats) -> Floats:
-    """Unbiased CRPS `[N]` of `samples [N, S]` for `outcome [N]`, in the outcome's unit.
-
-    `mean |X - y| - sum |X_i - X_j| / (2 S (S - 1))`, so that its expectation does not depend on S.
-    """
-    count = samples.shape[1]
-    weight = 2 * np.arange(count) - count + 1
-    spread = (np.sort(samples, axis=1) * weight).sum(1) / (count * (count - 1))
-    out: Floats = np.abs(samples - outcome[:, None]).mean(1) - spread
-    return out
-
-
-def covered(samples: Floats, outcome: Floats) -> float:
-    """Share of outcomes inside the band, whose quantiles cover 90 % where outcomes are samples."""
-    low, high = np.quantile(samples, BAND, axis=1, method="weibull")
-    return float(((outcome >= low) & (outcome <= high)).mean())
-
-
-def rank_ic(score: Floats, outcome: Floats, dates: NDArray[np.datetime64]) -> dict[str, float]:
-    """Mean over dates of Spearman's correlation, its t, and how many dates counted."""
-    found = []
-    for date in np.unique(dates):
-        on = dates == date
-        if on.sum() >= FEWEST_SYMBOLS:
-            ranked, came = (pd.Series(values[on]).rank() for values in (score, outcome))
-            if ranked.nunique() > 1 and came.nunique() > 1:
-                found.append(float(ranked.corr(came)))
-    if not found:
-        raise ValueError(f"no date has {FEWEST_SYMBOLS} symbols to rank")
-    each = np.array(found)
-    error = float(each.std(ddof=1)) / len(each) ** 0.5 if len(each) > 1 else 0.0
-    t = float(each.mean()) / error if error > 0 else math.nan
-    return {"mean": float(each.mean()), "t": t, "dates": len(each)}
 
 
 def figures_at(

@@ -12,7 +12,9 @@ if __name__ == "__main__":  # before the imports below, which take a second
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
+from ray_jobs.places import kept_place
 from sandbox.cli import (
     add_backend_options,
     add_data_options,
@@ -56,6 +58,7 @@ def _infer(args: argparse.Namespace) -> None:
         raise ConfigError(f"--every {args.every}: at least 1")
     if config.model.store == NO_STORE:
         raise ConfigError("--store none: forecasts that are kept nowhere are computed in vain")
+    kept_place(Path(config.model.store), "--store")
     from sandbox.forecast.data import bar_times_inside, load_data
     from sandbox.forecast.model import load_checkpoint
     from sandbox.forecast.sources import KronosSource

@@ -41,6 +41,7 @@ NEVER_INSIDE = {  # what else a room of sandbox/ knows nothing of
     "store": {"kronos", "feeds", "backtrader", "torch"},
     "forecast": {"backtrader"},
     "checkpoints": {"backtrader"},
+    "skill": {"backtrader", "torch"},
 }
 
 
@@ -178,6 +179,9 @@ def at_import(path, modules):
         ("forecast", "def f():\n    import backtrader", True),
         ("store", "from sandbox.forecast.windows import Windows", True),
         ("store", "from sandbox.config import Sampling", False),
+        ("skill", "from sandbox.forecast.book import ForecastBook", False),
+        ("skill", "from sandbox.trading import engine", True),
+        ("skill", "import backtrader", True),
         ("run", "from sandbox.lookahead import proof", True),
         ("run", "from sandbox.trading import engine", False),
         ("lookahead", "from sandbox.run.trials import Trials", False),

@@ -5,17 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchmarks.bundled_eval import (
     LOOKBACK,
     cases_between,
-    covered,
-    fair_crps,
     forecast_returns,
     random_walk,
-    rank_ic,
 )
 
 
@@ -25,39 +20,6 @@ def a_frame(sessions: pd.DatetimeIndex, drift: float = 0.01) -> pd.DataFrame:
     return pd.DataFrame(
         columns | {"volume": 1.0, "amount": close}, index=sessions + pd.Timedelta(hours=7)
     )
-
-
-def test_crps_by_hand() -> None:
-    # |1-2|, |3-2|, |2-2|: mean 2/3; pairs differ by 2, 1, 1: mean 4/3, half of it 2/3
-    assert fair_crps(np.array([[1.0, 3.0, 2.0]]), np.array([2.0])) == pytest.approx([0.0])
-    assert fair_crps(np.array([[1.0, 3.0, 2.0]]), np.array([5.0])) == pytest.approx([3 - 2 / 3])
-
-
-@given(st.lists(st.floats(-1, 1), min_size=2, max_size=12), st.floats(-1, 1))
-def test_crps_equals_its_double_sum(samples: list[float], outcome: float) -> None:
-    x = np.array(samples)
-    pairs = np.abs(x[:, None] - x[None]).sum() / (2 * len(x) * (len(x) - 1))
-    expected = np.abs(x - outcome).mean() - pairs
-    assert fair_crps(x[None], np.array([outcome]))[0] == pytest.approx(expected, abs=1e-12)
-
-
-def test_band_covers_ninety_percent_of_exchangeable_outcomes() -> None:
-    rng = np.random.default_rng(0)
-    assert covered(rng.normal(size=(20000, 32)), rng.normal(size=20000)) == pytest.approx(
-        0.9, abs=0.01
-    )
-
-
-def test_rank_ic_is_a_mean_over_dates() -> None:
-    dates = np.repeat(np.array(["2019-01-02", "2019-01-03"], "datetime64[D]"), 10)
-    outcome = np.tile(np.arange(10.0), 2)
-    score = outcome.copy()
-    assert rank_ic(score, outcome, dates)["mean"] == pytest.approx(1.0)
-    score[10:] *= -1
-    found = rank_ic(score, outcome, dates)
-    assert (found["mean"], found["t"], found["dates"]) == pytest.approx((0, 0, 2))
-    with pytest.raises(ValueError, match="no date has 10 symbols"):
-        rank_ic(score[:5], outcome[:5], dates[:5])
 
 
 def test_random_walk_draws_past_steps_only() -> None:
