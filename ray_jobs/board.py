@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -49,16 +49,26 @@ def new_board() -> Any:
     return ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
-def watched(
-    board: Any, trainings: Mapping[str, Future[Result]], label: str = "Training"
+def side_by_side(
+    trainings: Mapping[str, Callable[[str, Any], Result]], at_once: int
 ) -> Iterator[tuple[str, Result]]:
-    """Results of trainings that run in threads, as they are done; meanwhile the board is drawn.
+    """What trainings return, as they are done; meanwhile a line is drawn for each that runs.
 
-    Raises what a training raised.
+    Each is called in a thread, with its name and the board that it is to tell under that name.
+    Raises what a training raised; those that run then end with their connection to Ray.
     """
-    with _drawn(label) as draw:
-        left: Collection[Future[Result]] = set(trainings.values())
-        names = {future: name for name, future in trainings.items()}
+    board = new_board()
+    threads = ThreadPoolExecutor(at_once)
+    try:
+        futures = {threads.submit(train, name, board): name for name, train in trainings.items()}
+        yield from _watched(board, futures)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _watched(board: Any, names: Mapping[Future[Result], str]) -> Iterator[tuple[str, Result]]:
+    with _drawn() as draw:
+        left: Collection[Future[Result]] = names
         while left:
             done, left = wait(left, timeout=LOOK_SECS, return_when=FIRST_COMPLETED)
             draw(ray.get(board.standings.remote()))
@@ -70,7 +80,7 @@ Draw = Callable[[Mapping[str, Standing]], None]
 
 
 @contextmanager
-def _drawn(label: str) -> Iterator[Draw]:
+def _drawn() -> Iterator[Draw]:
     """A function that draws a bar for every training."""
     console = Console(stderr=True)
     bars = Progress(
@@ -81,8 +91,7 @@ def _drawn(label: str) -> Iterator[Draw]:
         console=console,
     )
     tasks: dict[str, TaskID] = {}
-    bars.add_task(f"{label}: waiting for workers", total=None, told="")
-    waiting = TaskID(0)
+    waiting = bars.add_task("waiting for workers", total=None, told="")
 
     def draw(standings: Mapping[str, Standing]) -> None:
         if not bars.live.is_started:

@@ -13,7 +13,6 @@ if __name__ == "__main__":  # before the imports below, which take a second
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,12 +110,15 @@ def add_worker_options(parent: argparse._ActionsContainer) -> None:
 def _fine_tune(args: argparse.Namespace) -> None:
     config = records_of(args, FineTuneConfig)
     from kronos import find
-    from ray_jobs.board import new_board, watched
+    from ray_jobs.board import side_by_side
     from ray_jobs.cluster import connected
-    from ray_jobs.training import FineTuning, place_of
+    from ray_jobs.places import kept_place
+    from ray_jobs.training import FineTuning
     from sandbox.forecast.data import load_data
 
-    out = place_of(args.out, "--out")
+    out = kept_place(args.out, "--out")
+    if config.workers.storage is not None:
+        kept_place(Path(config.workers.storage), "--storage")
     candles, _ = load_data(config.candles)
     for note in candles.timing:
         print(note)
@@ -125,10 +127,10 @@ def _fine_tune(args: argparse.Namespace) -> None:
         find(args.base), candles, config.training, train, validate, config.workers, out
     )
     if (card := tuning.finished()) is None:
-        with ThreadPoolExecutor(1) as threads, connected(config.workers.ray_address):
-            board = new_board()
-            future = threads.submit(tuning.run, board)
-            ((_, card),) = watched(board, {out.name: future})
+        with connected(config.workers.ray_address):
+            ((_, card),) = side_by_side(
+                {out.name: lambda label, board: tuning.run(board, label)}, 1
+            )
     print(tuning.in_words(card))
 
 

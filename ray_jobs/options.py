@@ -84,6 +84,10 @@ class WorkerOptions:
     retries: Annotated[int, Field(ge=0)] = 3  # after a worker that died
     storage: str | None = None  # folder of unfinished work, that all machines see
 
+    def gpus_of_each(self, gpus: float) -> int:
+        """Of a worker, in a cluster that has so many."""
+        return min(1, int(gpus)) if self.worker_gpus is None else self.worker_gpus
+
 
 class Period(NamedTuple):
     """From `start` on, before `end`; UTC."""

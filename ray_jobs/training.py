@@ -117,17 +117,18 @@ class FineTuning:
         """Ray Train's, of which the same one goes on."""
         return f"{self.out.name}-{self.identity[:12]}"
 
-    def run(self, board: Any = None, loop: Any = train_worker) -> dict[str, Any]:
+    def run(self, board: Any = None, label: str = "", loop: Any = train_worker) -> dict[str, Any]:
         """Train, in a process that is connected to Ray, and fill `out`; returns the card.
 
-        `loop` is what every worker does. Raises what the workers met, in one line.
+        The board shows it under the `label`; `loop` is what every worker does. Raises what the
+        workers met, in one line.
         """
-        gpus = self._gpus()
+        gpus = self.workers.gpus_of_each(ray.cluster_resources().get("GPU", 0.0))
         expect_resources(self.workers.workers, self.workers.worker_threads, gpus, "worker")
         folder = self.storage / self.run_name
         mark = self._begin(folder)
         job = TrainingJob(
-            name=self.out.name, nets=ray.put((self.base.model, self.base.tokenizer)),
+            name=label, nets=ray.put((self.base.model, self.base.tokenizer)),
             series=ray.put(dict(self.series)), options=self.options, objective=self.objective,
             train=self.train, validate=self.validate, identity=self.identity, folder=str(folder),
             mark=mark, threads=self.workers.worker_threads, board=board,
@@ -153,12 +154,6 @@ class FineTuning:
         same = "; it holds the base, byte for byte" if card["is_base"] else ""
         return "\n".join([*lines, f"wrote {self.out}{same}: --model {self.out}"])
 
-    def _gpus(self) -> float:
-        """Of a worker."""
-        if self.workers.worker_gpus is not None:
-            return self.workers.worker_gpus
-        return min(1.0, ray.cluster_resources().get("GPU", 0.0) // 1)
-
     def _begin(self, folder: Path) -> str:
         """Make the folder of unfinished work; what is written there shows who sees it."""
         mark = uuid.uuid4().hex
@@ -172,7 +167,7 @@ class FineTuning:
             ) from error
         return mark
 
-    def _trained(self, job: TrainingJob, gpus: float, loop: Any) -> dict[str, Any]:
+    def _trained(self, job: TrainingJob, gpus: int, loop: Any) -> dict[str, Any]:
         """The stages' figures."""
         logging.getLogger("ray.train").setLevel(logging.ERROR)
         trainer = TorchTrainer(
@@ -246,10 +241,6 @@ def objective_of(base: Checkpoint) -> str:
         return str(json.loads(card.read_text(encoding="utf-8")).get("objective", "published"))
     except (OSError, ValueError):
         return "published"
-
-
-def place_of(path: Path, flag: str) -> Path:
-    return path
 
 
 def _version(package: str) -> str:

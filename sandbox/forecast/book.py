@@ -15,6 +15,20 @@ from sandbox.forecast.windows import Array, Windows
 from sandbox.progress import Progress
 
 
+class Forecasts(Protocol):
+    """The forecasts of a run, each as of one bar of a symbol; `ForecastBook` says more."""
+
+    computed: int  # forecasts the model was asked for
+    reused: int  # forecasts that came from the store
+    notes: tuple[str, ...]  # what to tell the user
+
+    def __len__(self) -> int: ...
+
+    def as_of(self, asof_ns: int, *, likely: bool = True) -> BarForecasts | None: ...
+
+    def at(self, symbol: str, asof: pd.Timestamp) -> Forecast | None: ...
+
+
 class ForecastBook:
     """Forecasts of many symbols, each as of one of its bars."""
 
@@ -119,7 +133,7 @@ class SignalSource(Protocol):
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
-    ) -> ForecastBook: ...
+    ) -> Forecasts: ...
 
 
 def _rows_at(asof_ns: Array) -> dict[int, Array]:

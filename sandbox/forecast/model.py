@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import Protocol
+
 import pandas as pd
 
 import kronos
 from sandbox.errors import ConfigError
+
+
+class Weights(Protocol):
+    """What is written down about the weights that forecast: of a checkpoint, or of several."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def max_context(self) -> int: ...
+
+    @property
+    def seen_until(self) -> dt.date | None: ...
 
 
 def load_checkpoint(name: str, lookback: int) -> kronos.Checkpoint:
@@ -15,7 +34,7 @@ def load_checkpoint(name: str, lookback: int) -> kronos.Checkpoint:
     return checkpoint
 
 
-def expect_context(checkpoint: kronos.Checkpoint, bars: int, flag: str) -> None:
+def expect_context(checkpoint: Weights, bars: int, flag: str) -> None:
     """Raises ConfigError for more bars than a model sees."""
     if bars > checkpoint.max_context:
         raise ConfigError(
@@ -24,7 +43,7 @@ def expect_context(checkpoint: kronos.Checkpoint, bars: int, flag: str) -> None:
 
 
 def model_sentence(
-    checkpoint: kronos.Checkpoint, first: pd.Timestamp, last: pd.Timestamp | None = None
+    checkpoint: Weights, first: pd.Timestamp, last: pd.Timestamp | None = None
 ) -> str:
     """Whether figures from `first` on, to `last`, can be called unseen."""
     weights = f"Model: {checkpoint.name} (weights {checkpoint.fingerprint[:12]})"

@@ -31,7 +31,7 @@ from sandbox.trading.schedule import due_times
 
 if TYPE_CHECKING:
     from sandbox.config import Sampling
-    from sandbox.forecast.book import ForecastBook, SignalSource
+    from sandbox.forecast.book import Forecasts, SignalSource
 
 Frames = Mapping[str, pd.DataFrame]
 Opens = Mapping[str, NDArray[np.int64]]
@@ -111,7 +111,7 @@ class Rerun:
         self.asks[0] = self.asks[0] or asked
         return in_vain
 
-    def _book(self, market: Market, progress: Progress | None) -> ForecastBook:
+    def _book(self, market: Market, progress: Progress | None) -> Forecasts:
         known = {symbol: frame.loc[: market.end] for symbol, frame in market.frames.items()}
         known = {symbol: frame for symbol, frame in known.items() if len(frame)}
         traded = bars_of(market).as_unit("ns").asi8

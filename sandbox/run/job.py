@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from sandbox.config import NO_STORE, RunConfig
-from sandbox.forecast.book import ForecastBook
+from sandbox.forecast.book import Forecasts
 from sandbox.forecast.naive import NAIVE
 from sandbox.progress import Bar
 from sandbox.reporting import ReportProcess, report_process
@@ -104,7 +104,7 @@ def _kept(run: Prepared) -> KeptBacktests | None:
     return KeptBacktests(Path(model.store) / "backtests", run.market, made_from)
 
 
-def _counted(book: ForecastBook) -> str:
+def _counted(book: Forecasts) -> str:
     return f"{book.computed:,} forecasts computed, {book.reused:,} taken from the store"
 
 

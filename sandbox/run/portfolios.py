@@ -23,7 +23,7 @@ from kronos import Forecast
 from sandbox.config import Param
 from sandbox.cores import over_cores
 from sandbox.errors import SandboxError, StrategyError
-from sandbox.forecast.book import BarForecasts, ForecastBook
+from sandbox.forecast.book import BarForecasts, Forecasts
 from sandbox.memory import is_shortage, ran_out
 from sandbox.progress import Progress
 from sandbox.run.reads import Touch, watched
@@ -169,7 +169,7 @@ class CurrentForecasts:
         return self._shown.of(data.symbol)
 
 
-def shown_from(book: ForecastBook, signal: CurrentForecasts) -> Callable[[int], None]:
+def shown_from(book: Forecasts, signal: CurrentForecasts) -> Callable[[int], None]:
     """What shows the book's forecasts of each bar time, in ns since 1970, to a strategy."""
 
     def show(time_ns: int) -> None:
@@ -183,7 +183,7 @@ class Trading:
     """The backtests of a run's portfolios, each independent of the others."""
 
     market: Market
-    books: Mapping[str, ForecastBook]  # by signal name
+    books: Mapping[str, Forecasts]  # by signal name
 
     def backtest(self, portfolio: Portfolio, progress: Progress) -> Traded:
         """What the portfolio did; an error says in `stopped` how far it came."""

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-import kronos
 from feeds import Candles, bar_times
 from sandbox.config import ComparisonOptions, RunConfig, StrategyOptions, Window
 from sandbox.errors import ConfigError, WindowError
-from sandbox.forecast.book import ForecastBook, SignalSource
+from sandbox.forecast.book import Forecasts, SignalSource
 from sandbox.forecast.calendars import NamedCalendar
 from sandbox.forecast.data import bar_times_inside, load_data
-from sandbox.forecast.model import load_checkpoint
+from sandbox.forecast.folds import WalkForwardSource, find_walk_forward, is_walk_forward
+from sandbox.forecast.model import Weights, expect_context, load_checkpoint
 from sandbox.forecast.naive import NAIVE, NaiveSource
 from sandbox.forecast.sources import KronosSource
 from sandbox.presets import preset_params
@@ -40,7 +40,7 @@ class Forecaster(NamedTuple):
     """What makes a run's forecasts."""
 
     source: SignalSource
-    checkpoint: kronos.Checkpoint | None  # None where no model is asked
+    checkpoint: Weights | None  # None where no model is asked
     calendar: NamedCalendar | None  # None: bars go on as observed
 
 
@@ -89,7 +89,7 @@ class Prepared:
             costs_free=self.config.comparison.controls and costs != costs.without_costs(),
         )  # fmt: skip
 
-    def books(self, progress: Progress) -> dict[str, ForecastBook]:
+    def books(self, progress: Progress) -> dict[str, Forecasts]:
         """The forecasts of the run's own signal and of its controls', by signal name."""
         frames, sampling, asofs = self.candles.frames, self.config.sampling, self.asofs()
         book = self.forecaster.source.book(frames, sampling, asofs, progress)
@@ -203,6 +203,10 @@ def _forecaster(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster
     signal, model = config.strategy.signal, config.model
     if signal != "kronos":
         return Forecaster(NaiveSource(signal, calendar), None, calendar)
+    if is_walk_forward(model.model):
+        walk = find_walk_forward(model.model)
+        expect_context(walk, config.sampling.lookback, "--lookback")
+        return Forecaster(WalkForwardSource(walk, model, config.backend, calendar), walk, calendar)
     checkpoint = load_checkpoint(model.model, config.sampling.lookback)
     source = KronosSource.of(checkpoint, model, config.backend, calendar)
     return Forecaster(source, checkpoint, calendar)

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sandbox.forecast.model import model_sentence
+from sandbox.forecast.model import Weights, model_sentence
 from sandbox.run.folder import package_versions
 from sandbox.run.portfolios import Portfolio
 from sandbox.trading.engine import Backtest
 from sandbox.words import counted, listed
 
 if TYPE_CHECKING:
-    import kronos
     from sandbox.run.prepare import Prepared
 
 MOST_FILLS_AN_ORDER = 1.5  # on average, before a reader is told
@@ -57,7 +56,7 @@ def record(run: Prepared, traded: AllTraded, notes: Sequence[str]) -> dict[str, 
     }
 
 
-def _model_note(run: Prepared, checkpoint: kronos.Checkpoint) -> str:
+def _model_note(run: Prepared, checkpoint: Weights) -> str:
     return model_sentence(checkpoint, run.market.start, run.market.end)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from feeds import times_ns
 from kronos import Forecast
-from sandbox.forecast.book import BarForecasts, ForecastBook
+from sandbox.forecast.book import BarForecasts, Forecasts
 from sandbox.forecast.windows import Array
 from sandbox.skill.scores import fair_crps, mean_and_t, rank_correlation
 
@@ -23,7 +23,7 @@ COLUMNS = ("horizon", "forecasts", "crps", "rank_ic", "rank_ic_t", "dates")
 
 
 def score_forecasts(
-    book: ForecastBook,
+    book: Forecasts,
     frames: Mapping[str, pd.DataFrame],
     asofs: pd.DatetimeIndex,
     horizons: Sequence[int],

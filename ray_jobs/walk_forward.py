@@ -1,0 +1,245 @@
+"""`python -m ray_jobs.walk_forward --config FILE.yaml [--name NAME] [--plan]`
+
+Fold by fold: weights are fine-tuned on the past, and forecast and trade a part that they have not
+seen. `runs/NAME/` then holds each fold's checkpoint, the scores of forecasts before and after, a
+backtest of the fine-tuned and of the unchanged weights, and a report. `--model walkforward:NAME`
+trades the stitched forecasts in other runs.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports below, which take a second
+    from sandbox.interrupts import end_on_signals
+
+    end_on_signals()
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sandbox.cli import guarded
+from sandbox.cli import parser as new_parser
+from sandbox.errors import RunFolderError
+from sandbox.files import write_whole
+from sandbox.interrupts import leave
+from sandbox.words import safe_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ray_jobs.folds import Fold
+    from ray_jobs.walk_plan import Plan
+    from sandbox.forecast.book import SignalSource
+
+INTERRUPTED = "finished folds are kept, and the same command goes on from there"
+RUNS = Path("runs")
+PLAN, SCORES, REPORT = "walk_forward.json", "scores.csv", "report.html"
+FINE_TUNED, ZERO_SHOT = "fine-tuned", "zero-shot"
+CPUS_FOR_SEVERAL = 4  # fewer are left to one fold at a time
+FIRST_BARS = (1, 5)  # ahead, at which forecasts are scored beside the last
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    return guarded(lambda: _walk(args), debug=args.debug, interrupted=INTERRUPTED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = new_parser(
+        "ray_jobs.walk_forward",
+        "Fine-tune fold by fold over a Ray cluster, and trade the parts that no fold has seen.",
+    )
+    parser.add_argument(
+        "--config", required=True, type=Path, metavar="FILE.yaml",
+        help="data, base, folds, training, workers, run: see ray_jobs/walk_forward.yaml",
+    )  # fmt: skip
+    parser.add_argument("--name", metavar="NAME", help="of the folder (default: that of the file)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default: runs/NAME)")
+    parser.add_argument("--plan", action="store_true", help="show the folds, and do nothing")
+    parser.add_argument(
+        "--ray-address", metavar="ADDRESS",
+        help="auto or HOST:PORT of a Ray cluster (default: a Ray of this machine)",
+    )  # fmt: skip
+    return parser
+
+
+def _walk(args: argparse.Namespace) -> None:
+    from ray_jobs.places import kept_place
+    from ray_jobs.walk_plan import Plan, WalkForwardConfig
+
+    config = WalkForwardConfig.read(args.config)
+    if args.name is not None:
+        config = replace(config, walk=replace(config.walk, name=args.name))
+    if args.ray_address is not None:
+        config = replace(config, workers=replace(config.workers, ray_address=args.ray_address))
+    out = args.out or RUNS / safe_name(config.walk.name)
+    plan = Plan.of(config, out)
+    _ = plan.window_counts  # raises for folds that do not fit the data
+    if args.plan:
+        print("\n".join(plan.lines()))
+        return
+    out = kept_place(out, "--out")
+    kept_place(Path(config.run_config(plan.base.name).model.store), "run: store")
+    plan = replace(plan, folder=out)
+    _begin(plan)
+    train_folds(plan)
+    print("\n".join(fold_lines(plan, cards(plan))))
+    scores = score_folds(plan)
+    print("\n".join(score_lines(scores)))
+    for name, model in ((FINE_TUNED, f"walkforward:{out}"), (ZERO_SHOT, plan.config.walk.base)):
+        _trade(plan, name, model)
+    print(_report(out))
+
+
+def _begin(plan: Plan) -> None:
+    from sandbox.run.folder import package_versions
+
+    content = plan.record() | {"versions": package_versions()}
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(plan.folder / PLAN, (json.dumps(content, indent=2) + "\n").encode())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunFolderError(f"{plan.folder} cannot be written: {reason}") from error
+
+
+def cards(plan: Plan) -> list[dict[str, Any]]:
+    """Of the folds' checkpoints, in their order."""
+    return [json.loads((plan.place(fold) / "card.json").read_text()) for fold in plan.folds]
+
+
+def train_folds(plan: Plan) -> None:
+    """Fill the folders of all folds; those that are filled already are left alone."""
+    left = _unfinished(plan)
+    if not left:
+        return
+    from ray_jobs.board import side_by_side
+    from ray_jobs.cluster import connected
+
+    with connected(plan.config.workers.ray_address):
+        trainings = {f"fold {fold.name}": partial(_train, plan, fold) for fold in left}
+        for _ in side_by_side(trainings, folds_at_once(plan)):
+            pass
+
+
+def _unfinished(plan: Plan) -> list[Fold]:
+    """Where each begins from the one before, all after the first that is not finished, too."""
+    left: list[Fold] = []
+    for fold in plan.folds:
+        if (left and plan.in_turn) or plan.tuning(fold).finished() is None:
+            left.append(fold)
+    return left
+
+
+def _train(plan: Plan, fold: Fold, label: str, board: Any) -> None:
+    """In a thread of the driver's."""
+    tuning = plan.tuning(fold)
+    if tuning.finished() is None:
+        tuning.run(label, board)
+
+
+def folds_at_once(plan: Plan) -> int:
+    """As many as the cluster has room for; one where each begins from the one before, or where few
+    CPUs would be shared by several."""
+    import ray
+
+    total, workers = ray.cluster_resources(), plan.config.workers
+    cpus = total.get("CPU", 1.0)
+    if plan.in_turn or cpus < CPUS_FOR_SEVERAL:
+        return 1
+    room = cpus // (workers.workers * workers.worker_threads)
+    if gpus := workers.gpus_of_each(total.get("GPU", 0.0)):
+        room = min(room, total["GPU"] // (gpus * workers.workers))
+    return max(1, int(room))
+
+
+def fold_lines(plan: Plan, cards: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What training did to each fold's validation loss."""
+    for fold, card in zip(plan.folds, cards, strict=True):
+        for name, stage in card["stages"].items():
+            came = f"{stage['best_loss']:.4f} after epoch {stage['best_epoch']}"
+            yield (
+                f"fold {fold.name}: {name}'s validation loss {stage['base_loss']:.4f} before, "
+                f"{came if stage['best_epoch'] else 'the base is kept: no epoch was better'}"
+            )
+
+
+def score_folds(plan: Plan) -> pd.DataFrame:
+    """Forecasts of the test parts, before and after fine-tuning, beside what came; into
+    `scores.csv`. Fold 0 is all of them together."""
+    import pandas as pd
+
+    from sandbox.run.prepare import prepare
+
+    wanted = {
+        FINE_TUNED: prepare(plan.config.run_config(f"walkforward:{plan.folder}")),
+        ZERO_SHOT: prepare(plan.config.run_config(plan.config.walk.base)),
+    }
+    rows = []
+    for model, run in wanted.items():
+        assert run.forecaster.source is not None
+        for number, table in _scores(plan, run.forecaster.source, model):
+            rows.append(table.assign(fold=number, model=model))
+    scores = pd.concat(rows)
+    columns = ["fold", "model", *(name for name in scores if name not in ("fold", "model"))]
+    scores = scores[columns].sort_values(["fold", "horizon", "model"], ignore_index=True)
+    write_whole(plan.folder / SCORES, scores.to_csv(index=False).encode())
+    return scores
+
+
+def _scores(plan: Plan, source: SignalSource, model: str) -> Iterator[tuple[int, pd.DataFrame]]:
+    from feeds import bar_times
+    from sandbox.progress import progress_bar
+    from sandbox.skill.walk import score_forecasts
+
+    sampling = plan.config.run_config("bundled").sampling
+    frames = plan.candles.frames
+    times = bar_times(frames)
+    first, last = plan.folds[0].test.start, plan.folds[-1].test.end
+    naive = times.tz_localize(None)
+    asofs = times[(naive >= first) & (naive < last)][:: plan.config.walk.score_every]
+    with progress_bar(f"Forecasting, {model}", "forecasts") as progress:
+        book = source.book(frames, sampling, asofs, progress)
+    horizons = sorted({h for h in (*FIRST_BARS, sampling.horizon) if h <= sampling.horizon})
+    yield 0, score_forecasts(book, frames, asofs, horizons)
+    naive = asofs.tz_localize(None)
+    for fold in plan.folds:
+        inside = asofs[(naive >= fold.test.start) & (naive < fold.test.end)]
+        if len(inside):
+            yield fold.number, score_forecasts(book, frames, inside, horizons)
+
+
+def score_lines(scores: pd.DataFrame) -> Iterator[str]:
+    """CRPS and rank IC of all test parts together."""
+    whole = scores[scores["fold"] == 0]
+    for bars, rows in whole.groupby("horizon"):
+        by_model: Any = rows.set_index("model")
+        parts = [
+            f"{name} CRPS {by_model.loc[name, 'crps']:.5f}, rank IC "
+            f"{by_model.loc[name, 'rank_ic']:+.3f} (t {by_model.loc[name, 'rank_ic_t']:+.1f})"
+            for name in (ZERO_SHOT, FINE_TUNED)
+        ]
+        yield f"{bars} bars ahead: {'; '.join(parts)}"
+
+
+def _trade(plan: Plan, name: str, model: str) -> None:
+    from sandbox.progress import progress_bar
+    from sandbox.run.job import run_job
+
+    run_job(plan.config.run_config(model), out=plan.folder / name, bar=progress_bar)
+
+
+def _report(folder: Path) -> str:
+    from sandbox.reporting import report_process
+
+    with report_process("reports.walk_forward", str(folder)) as process:
+        process.finish("the report")
+    return f"Report: {folder / REPORT}"
+
+
+if __name__ == "__main__":
+    leave(main())

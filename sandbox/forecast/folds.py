@@ -1,0 +1,232 @@
+"""The forecasts of a walk-forward: each as of a bar of a fold's test part, by that fold's weights.
+
+A walk-forward's folder holds `walk_forward.json` and a checkpoint for each of its folds; nothing
+here knows how they were trained. `--model walkforward:NAME` reads `runs/NAME`, or the folder NAME.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import kronos
+from kronos import Checkpoint, Forecast
+from sandbox.config import BackendOptions, ModelOptions, Sampling
+from sandbox.errors import ConfigError, WindowError
+from sandbox.forecast.book import BarForecasts, Forecasts
+from sandbox.forecast.sources import Filled, KronosSource
+from sandbox.forecast.windows import Calendar
+from sandbox.progress import Progress
+
+PREFIX = "walkforward:"
+RUNS = Path("runs")
+PLAN, FOLDS = "walk_forward.json", "folds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestPart:
+    """When a fold's weights forecast, from `start_ns` on, before `end_ns`; UTC."""
+
+    start_ns: int
+    end_ns: int
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkForward:
+    """The weights of all folds, in the order of their test parts.
+
+    seen_until: of the base. What a fold has seen besides ends before its test part.
+    """
+
+    name: str  # as in `--model`
+    parts: tuple[TestPart, ...]
+    seen_until: dt.date | None
+
+    @property
+    def max_context(self) -> int:
+        return min(part.checkpoint.max_context for part in self.parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the folds' weights and when each is used."""
+        digest = hashlib.sha256()
+        for part in self.parts:
+            digest.update(f"{part.start_ns} {part.end_ns} {part.checkpoint.fingerprint}\n".encode())
+        return digest.hexdigest()
+
+    def at(self, asof: pd.Timestamp) -> Checkpoint:
+        """The weights that forecast as of then; raises WindowError outside of all test parts."""
+        place = self._places(np.array([asof.value]))[0]
+        if place < 0:
+            raise WindowError(f"{asof:%Y-%m-%d} is in no test part of {self._in_words()}")
+        return self.parts[place].checkpoint
+
+    def split(self, asofs: pd.DatetimeIndex) -> Iterator[tuple[TestPart, pd.DatetimeIndex]]:
+        """The asofs of every part that has some.
+
+        Raises WindowError where the day of one is before the first part or after the last.
+        """
+        places = self._places(asofs.asi8)
+        for asof in asofs[places < 0]:
+            if asof.normalize() < self._first_day or asof.normalize() > self._last_day:
+                raise WindowError(
+                    f"forecasts are asked for as of {asof:%Y-%m-%d}, and {self._in_words()}: set "
+                    "--start and --end"
+                )
+        for nth, part in enumerate(self.parts):
+            if (places == nth).any():
+                yield part, asofs[places == nth]
+
+    def _places(self, asof_ns: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The number of each one's part, -1 outside of all."""
+        starts = np.array([part.start_ns for part in self.parts])
+        ends = np.array([part.end_ns for part in self.parts])
+        places = np.searchsorted(starts, asof_ns, side="right") - 1
+        return np.where((places >= 0) & (asof_ns < ends[places]), places, -1)
+
+    @property
+    def _first_day(self) -> pd.Timestamp:
+        return pd.Timestamp(self.parts[0].start_ns, tz="UTC").normalize()
+
+    @property
+    def _last_day(self) -> pd.Timestamp:
+        return pd.Timestamp(self.parts[-1].end_ns - 1, tz="UTC").normalize()
+
+    def _in_words(self) -> str:
+        return f"{self.name} forecasts {self._first_day:%Y-%m-%d} to {self._last_day:%Y-%m-%d}"
+
+
+def is_walk_forward(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
+def find_walk_forward(name: str) -> WalkForward:
+    """By its name with the prefix; raises ConfigError where a fold is missing or it is none."""
+    folder = _folder(name.removeprefix(PREFIX))
+    try:
+        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        tests = {int(fold["number"]): fold["test"] for fold in plan["folds"]}
+        seen = plan["base"]["seen_until"]
+        seen_until = None if seen is None else dt.date.fromisoformat(seen)
+        spans = {nth: [_ns(text) for text in test] for nth, test in sorted(tests.items())}
+    except FileNotFoundError:
+        raise ConfigError(
+            f"--model {name}: there is no walk-forward in {folder}; make one with `python -m "
+            "ray_jobs.walk_forward`"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"--model {name}: {folder / PLAN} cannot be read: {error}") from error
+    return WalkForward(
+        name=name, seen_until=seen_until,
+        parts=tuple(
+            TestPart(start_ns=start, end_ns=end, checkpoint=_checkpoint(name, folder, number))
+            for number, (start, end) in spans.items()
+        ),
+    )  # fmt: skip
+
+
+def _folder(name: str) -> Path:
+    if not name:
+        raise ConfigError(f"--model {PREFIX}: name a walk-forward, as {PREFIX}NAME")
+    in_runs = RUNS / name
+    return in_runs if (in_runs / PLAN).exists() or not Path(name).is_dir() else Path(name)
+
+
+def _checkpoint(name: str, folder: Path, number: int) -> Checkpoint:
+    place = folder / FOLDS / f"{number:02d}"
+    if not (place / "card.json").exists():
+        raise ConfigError(
+            f"--model {name}: fold {number} is not finished; run its `python -m "
+            "ray_jobs.walk_forward` again, which goes on from there"
+        )
+    return kronos.find(str(place))
+
+
+def _ns(text: str) -> int:
+    return int(pd.Timestamp(text, tz="UTC").as_unit("ns").value)
+
+
+class WalkForwardSource:
+    """A signal that asks, for each asof, the weights of the fold that it is in the test part of."""
+
+    name = "kronos"
+
+    def __init__(
+        self,
+        walk: WalkForward,
+        model: ModelOptions,
+        backend: BackendOptions,
+        calendar: Calendar | None,
+    ) -> None:
+        self._walk = walk
+        self._sources = {
+            part.start_ns: KronosSource.of(part.checkpoint, model, backend, calendar)
+            for part in walk.parts
+        }
+
+    def book(
+        self,
+        frames: Mapping[str, pd.DataFrame],
+        sampling: Sampling,
+        asofs: pd.DatetimeIndex,
+        progress: Progress | None = None,
+    ) -> StitchedBook:
+        """Raises WindowError for asofs outside of the folds' test parts."""
+        books = [
+            (part, self._sources[part.start_ns].book(frames, sampling, inside, progress))
+            for part, inside in self._walk.split(asofs)
+        ]
+        return StitchedBook(books)
+
+    def fill_store(
+        self,
+        frames: Mapping[str, pd.DataFrame],
+        sampling: Sampling,
+        asofs: pd.DatetimeIndex,
+        progress: Progress | None = None,
+    ) -> Filled:
+        """As `KronosSource.fill_store`; the folder is that of the last fold's forecasts."""
+        filled = [
+            self._sources[part.start_ns].fill_store(frames, sampling, inside, progress)
+            for part, inside in self._walk.split(asofs)
+        ]
+        return Filled(
+            computed=sum(each.computed for each in filled),
+            reused=sum(each.reused for each in filled),
+            notes=tuple(note for each in filled for note in each.notes),
+            folder=filled[-1].folder,
+        )
+
+
+class StitchedBook:
+    """The forecasts of several folds, as one book."""
+
+    def __init__(self, books: Sequence[tuple[TestPart, Forecasts]]) -> None:
+        self._books = tuple(books)
+        self.computed = sum(book.computed for _, book in books)
+        self.reused = sum(book.reused for _, book in books)
+        self.notes = tuple(dict.fromkeys(note for _, book in books for note in book.notes))
+
+    def __len__(self) -> int:
+        return sum(len(book) for _, book in self._books)
+
+    def as_of(self, asof_ns: int, *, likely: bool = True) -> BarForecasts | None:
+        book = self._of(asof_ns)
+        return None if book is None else book.as_of(asof_ns, likely=likely)
+
+    def at(self, symbol: str, asof: pd.Timestamp) -> Forecast | None:
+        book = self._of(asof.value)
+        return None if book is None else book.at(symbol, asof)
+
+    def _of(self, asof_ns: int) -> Forecasts | None:
+        inside = (book for part, book in self._books if part.start_ns <= asof_ns < part.end_ns)
+        return next(inside, None)
