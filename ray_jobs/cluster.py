@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+# Else whatever asks Ray for something after the connection has ended starts another one.
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 import ray
 
 from sandbox.cores import cores
@@ -24,6 +26,8 @@ PROBE_SECS = 3.0
 LEAST_STORE_BYTES = 128 << 20  # of Ray's object store
 SHARE_FOR_STORE = 0.15  # of free memory; unless told Ray takes a third of it
 AUTO = "auto"
+STARTS = 3  # of a Ray of this machine
+SLOW = "timed out during startup"  # what Ray says of itself after half a minute
 
 
 @contextmanager
@@ -89,19 +93,29 @@ def _check(address: str | None) -> None:
 def _connect(address: str | None) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of restarts that are bounded
     try:
-        with _no_output():
-            ray.init(
-                logging_level=logging.ERROR, log_to_driver=False,
-                **(_own_cluster() if address is None else {"address": address}),
-            )  # fmt: skip
+        _initialise(address)
     except ConnectionError as error:
         where = "of this machine" if address == AUTO else f"at {address}"
         raise ConfigError(
             f"--ray-address {address}: no Ray {where}; start one with `ray start --head`"
         ) from error
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a node that is slow to start is a bare Exception
         first_line = str(error).strip().partition("\n")[0]
         raise WorkerError(f"Ray did not start: {first_line}") from error
+
+
+def _initialise(address: str | None) -> None:
+    """A Ray of this machine is tried again where it was slow to start, as beside other work."""
+    for left in reversed(range(STARTS if address is None else 1)):
+        own = _own_cluster() if address is None else {"address": address}
+        try:
+            with _no_output():
+                ray.init(logging_level=logging.ERROR, log_to_driver=False, **own)
+            return
+        except Exception as error:
+            if not left or SLOW not in str(error):
+                raise
+            _shut_down()
 
 
 def _own_cluster() -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from kronos.training.fit import TrainingProgress, TrainingRun
 from kronos.training.objectives import PredictorObjective
 from kronos.training.schedule import TrainConfig
 from kronos.training.steps import seeded
+from sandbox.checkpoints.weights import save_weights
 
 BEGIN, SPLIT = np.datetime64("2000-01-01"), np.datetime64("2000-03-01")
 SHAPE = WindowShape(lookback=8, horizon=3)
@@ -106,3 +109,26 @@ def weights_of(run: TrainingRun) -> dict[str, torch.Tensor]:
 
 def same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+TOKENIZER_SIZES = {
+    "d_in": 6, "d_model": 16, "n_heads": 2, "ff_dim": 16, "n_enc_layers": 2, "n_dec_layers": 2,
+    "ffn_dropout_p": 0.0, "attn_dropout_p": 0.0, "resid_dropout_p": 0.0, "s1_bits": 3,
+    "s2_bits": 3, "beta": 0.05, "gamma0": 1.0, "gamma": 1.1, "zeta": 0.05, "group_size": 3,
+}  # fmt: skip
+MODEL_SIZES = {
+    "s1_bits": 3, "s2_bits": 3, "n_layers": 1, "d_model": 16, "n_heads": 4, "ff_dim": 16,
+    "ffn_dropout_p": 0.1, "attn_dropout_p": 0.1, "resid_dropout_p": 0.1, "token_dropout_p": 0.1,
+    "learn_te": True,
+}  # fmt: skip
+
+
+def save_tiny_checkpoint(folder: Path, seed: int = 0, seen_until: str | None = None) -> Path:
+    """A folder that `--model` takes, of random weights; returns it."""
+    with seeded(seed):
+        tokenizer, model = KronosTokenizer(**TOKENIZER_SIZES), Kronos(**MODEL_SIZES)
+    save_weights(folder / "tokenizer", tokenizer.state_dict(), TOKENIZER_SIZES)
+    save_weights(folder / "model", model.state_dict(), MODEL_SIZES)
+    card = {"max_context": 128, "seen_until": seen_until, "objective": "sandbox"}
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
