@@ -9,30 +9,14 @@ from typing import Any
 from reports import luck
 from reports.charts import ChartView, chart_view
 from reports.curves import ReportCharts
-from reports.formats import NOTHING, counted, shown
+from reports.formats import counted
 from reports.report_view import Link
-from reports.tables import (
-    Cell,
-    Column,
-    ColumnGroup,
-    FiguresOf,
-    Row,
-    Table,
-    controls_table,
-    figures_table,
-)
+from reports.tables import FiguresOf, Table, controls_table, figures_table
 from reports.verdicts import difference_entry, signal_of
 from reports.walk_charts import LossCurve, Timeline, loss_curves, timeline
-from reports.walk_figures import Findings, Line, crps_pair, score, seen_days, verdict
-from reports.walk_folder import (
-    ALL_FOLDS,
-    FINE_TUNED,
-    MODELS,
-    ZERO_SHOT,
-    Fold,
-    Stage,
-    WalkForward,
-)
+from reports.walk_figures import Findings, Line, verdict
+from reports.walk_folder import FINE_TUNED, ZERO_SHOT, Fold, WalkForward
+from reports.walk_tables import crps_table, folds_table, rank_ic_table, training_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +52,11 @@ def walk_view(walk: WalkForward, found: Findings, charts: ReportCharts) -> WalkV
         verdict=verdict(walk, found),
         links=[Link(href=f"{model}/report.html", text=model) for model in (FINE_TUNED, ZERO_SHOT)],
         timeline=timeline(walk),
-        folds=_folds_table(walk),
-        training=_training_table(walk),
+        folds=folds_table(walk),
+        training=training_table(walk),
         curves=[curve for fold in walk.folds for curve in loss_curves(fold)],
-        crps=_scores_table(walk, _crps_cells),
-        rank_ic=_scores_table(walk, _rank_ic_cells),
+        crps=crps_table(walk),
+        rank_ic=rank_ic_table(walk),
         figures=_figures(walk, found),
         rivals=[_rivals(found, p.name) for p in walk.fine_tuned.strategies],
         judged=_judged(walk, found),
@@ -125,134 +109,6 @@ def _days_outside(walk: WalkForward) -> int:
     days = walk.fine_tuned.times.tz_localize(None).normalize().unique()
     inside = [(days >= fold.test.first) & (days < fold.test.end) for fold in walk.folds]
     return len(days) - int(sum(inside).astype(bool).sum())  # type: ignore[union-attr]
-
-
-def _folds_table(walk: WalkForward) -> Table:
-    heads = ("Train", "Validate", "Test", "Windows to train", "to validate", "Test seen by base")
-    rows = [
-        Row(
-            label=str(fold.number),
-            cells=[
-                Cell(text=fold.train.text),
-                Cell(text=fold.validate.text),
-                Cell(text=fold.test.text),
-                Cell(text=f"{fold.train_windows:,}"),
-                Cell(text=f"{fold.validation_windows:,}"),
-                Cell(text=seen_text(walk, fold)),
-            ],
-        )
-        for fold in walk.folds
-    ]
-    return Table(columns=_heads(heads), rows=rows, corner="Fold", classes="small wide heat")
-
-
-def seen_text(walk: WalkForward, fold: Fold) -> str:
-    """How much of a fold's test span the base may have seen."""
-    until = walk.seen_until
-    if until is None:
-        return "not known"
-    seen = seen_days(fold.test, until)
-    if seen == fold.test.days:
-        return "all of it"
-    return f"to {until:%Y-%m-%d}" if seen else "nothing"
-
-
-def _training_table(walk: WalkForward) -> Table:
-    names = list(dict.fromkeys(name for fold in walk.folds for name in fold.stages))
-    heads = ("Base's loss", "After", "Change", "Kept", "Steps", "Time")
-    rows = [
-        Row(
-            label=str(fold.number),
-            cells=[
-                cell
-                for nth, name in enumerate(names)
-                for cell in _stage_cells(fold.stages.get(name), edge=nth > 0)
-            ],
-        )
-        for fold in walk.folds
-    ]
-    return Table(
-        columns=_edged(heads, len(names)),
-        rows=rows,
-        corner="Fold",
-        groups=[ColumnGroup(text=name.capitalize(), columns=len(heads)) for name in names],
-        classes="small wide heat",
-    )
-
-
-def _stage_cells(stage: Stage | None, *, edge: bool) -> list[Cell]:
-    first = "edge" if edge else ""
-    if stage is None:
-        return [Cell(text=NOTHING, classes=first), *[Cell(text=NOTHING)] * 5]
-    kept = f"epoch {stage.best_epoch} of {stage.epochs_run}" if stage.improved else "the base"
-    change = _change(stage.base_loss, stage.best_loss)
-    return [
-        Cell(text=shown(stage.base_loss, _loss), classes=first),
-        Cell(text=shown(stage.best_loss, _loss)),
-        Cell(text=shown(change, _signed_loss), classes=_tint(change, lower_is_better=True)),
-        Cell(text=kept),
-        Cell(text=f"{stage.steps_run:,}"),
-        Cell(text=_duration(stage.seconds)),
-    ]
-
-
-def _scores_table(walk: WalkForward, cells: Any) -> Table:
-    """A row a fold, and one for all of them where it was scored; columns by horizon."""
-    numbers = [fold.number for fold in walk.folds]
-    if ALL_FOLDS in walk.scores.index.get_level_values("fold"):
-        numbers.append(ALL_FOLDS)
-    rows = [
-        Row(
-            label="all" if number == ALL_FOLDS else str(number),
-            cells=[
-                cell
-                for nth, horizon in enumerate(walk.horizons)
-                for cell in cells(walk, number, horizon, "edge" if nth else "")
-            ],
-            classes="group main" if number == ALL_FOLDS else "",
-        )
-        for number in numbers
-    ]
-    heads = ("forecasts" if cells is _crps_cells else "dates", *MODELS, "difference")
-    return Table(
-        columns=_edged(heads, len(walk.horizons)),
-        rows=rows,
-        corner="Fold",
-        groups=[ColumnGroup(text=counted(h, "bar"), columns=len(heads)) for h in walk.horizons],
-        classes="small wide heat",
-    )
-
-
-def _crps_cells(walk: WalkForward, fold: int, horizon: int, edge: str) -> list[Cell]:
-    before, after = crps_pair(walk, fold, horizon)
-    change = None if before is None or after is None or before == 0 else 100 * (after / before - 1)
-    return [
-        Cell(text=_counts(walk, fold, horizon, "forecasts"), classes=edge),
-        Cell(text=shown(before, _crps)),
-        Cell(text=shown(after, _crps)),
-        Cell(text=shown(change, _fine_change), classes=_tint(change, lower_is_better=True)),
-    ]
-
-
-def _rank_ic_cells(walk: WalkForward, fold: int, horizon: int, edge: str) -> list[Cell]:
-    before, after = (score(walk, fold, model, horizon, "rank_ic") for model in MODELS)
-    ts = [score(walk, fold, model, horizon, "rank_ic_t") for model in MODELS]
-    change = _change(before, after)
-    return [
-        Cell(text=_counts(walk, fold, horizon, "dates"), classes=edge),
-        *(Cell(text=_with_t(ic, t)) for ic, t in zip((before, after), ts, strict=True)),
-        Cell(text=shown(change, _ic), classes=_tint(change, lower_is_better=False)),
-    ]
-
-
-def _counts(walk: WalkForward, fold: int, horizon: int, name: str) -> str:
-    """One number where both models have it."""
-    found = [score(walk, fold, model, horizon, name) for model in MODELS]
-    return " / ".join(dict.fromkeys(shown(count, lambda value: f"{value:,.0f}") for count in found))
-
-
-def _with_t(ic: float | None, t: float | None) -> str:
-    return f"{shown(ic, _ic)} ({shown(t, _t)})" if ic is not None else NOTHING
 
 
 def _figures(walk: WalkForward, found: Findings) -> Table:
@@ -332,58 +188,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     return f"{value:,.10g}" if isinstance(value, float) else str(value)
-
-
-def _heads(names: Sequence[str]) -> list[Column]:
-    return [Column(text=name) for name in names]
-
-
-def _edged(heads: Sequence[str], times: int) -> list[Column]:
-    """The heads so many times, with a line between the groups."""
-    return [
-        Column(text=head, classes="edge" if group and not nth else "")
-        for group in range(times)
-        for nth, head in enumerate(heads)
-    ]
-
-
-def _change(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else after - before
-
-
-def _tint(change: float | None, *, lower_is_better: bool) -> str:
-    """A class of page.css: what got better is green."""
-    if not change:
-        return ""
-    return "up" if (change < 0) == lower_is_better else "down"
-
-
-def _loss(value: float) -> str:
-    return f"{value:.4f}"
-
-
-def _signed_loss(value: float) -> str:
-    return f"{value:+.4f}" if value else "0"
-
-
-def _crps(value: float) -> str:
-    return f"{value:.5f}"
-
-
-def _fine_change(value: float) -> str:
-    return f"{value:+.2f} %"
-
-
-def _ic(value: float) -> str:
-    return f"{value:+.3f}"
-
-
-def _t(value: float) -> str:
-    return f"{value:+.1f}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
