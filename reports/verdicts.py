@@ -71,16 +71,16 @@ def _verdict(
         "block_days": resamples.block_days,
         "resamples": luck.RESAMPLES,
         "interval_pct": luck.LEVEL_PCT,
-        "against": {rival: _entry(difference) for rival, difference in against.items()},
+        "against": {rival: difference_entry(difference) for rival, difference in against.items()},
     }
 
 
-def _entry(difference: Difference | None) -> dict[str, float | None]:
+def difference_entry(difference: Difference | None) -> dict[str, float | None]:
     names = ("sharpe_difference", "low", "high", "share_above_zero")
     return {name: None if difference is None else getattr(difference, name) for name in names}
 
 
-def _why_unsaid(days: int, name: str, sharpe: float | None) -> str:
+def why_unsaid(days: int, name: str, sharpe: float | None) -> str:
     """Why there is nothing to compare."""
     if days < luck.FEWEST_DAYS:
         return f"{days} day{'' if days == 1 else 's'} of {luck.FEWEST_DAYS} that are needed"
@@ -100,7 +100,7 @@ def _model_sentence(
     signal, name = signal_title(strategy.signal), strategy.name
     ours = sharpes[name]
     if ours is None:
-        return f"{signal} in {name} cannot be judged: {_why_unsaid(days, name, ours)}."
+        return f"{signal} in {name} cannot be judged: {why_unsaid(days, name, ours)}."
     rated = [control for control in controls if against[control] is not None]
     if not rated:
         return (
@@ -152,7 +152,7 @@ def _benchmark_sentence(
     rival = run.benchmark.name
     difference, ours, theirs = against[rival], sharpes[name], sharpes[rival]
     if ours is None or theirs is None or difference is None:
-        return f"Whether {name} beat {rival} cannot be said: {_why_unsaid(days, name, ours)}."
+        return f"Whether {name} beat {rival} cannot be said: {why_unsaid(days, name, ours)}."
     if difference.low > 0:
         compared = f"beat {rival}"
     elif difference.high < 0:

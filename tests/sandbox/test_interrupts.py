@@ -14,7 +14,8 @@ from sandbox.run import job
 
 COMMANDS = (
     "sandbox.run", "sandbox.forecast", "sandbox.lookahead", "sandbox.store",
-    "sandbox.checkpoints.bundled", "reports.report", "reports.compare", "feeds.sample.build",
+    "sandbox.checkpoints.bundled", "reports.report", "reports.compare", "reports.walk_forward",
+    "feeds.sample.build",
     "benchmarks.backend_speed", "benchmarks.bundled_eval", "benchmarks.kronos_speed",
     "benchmarks.sandbox_speed",
 )  # fmt: skip
