@@ -37,6 +37,7 @@ from ray_jobs.worker import (
     MARK,
     STAGES,
     TrainingJob,
+    met_before,
     train_worker,
     windows_of,
 )
@@ -117,7 +118,7 @@ class FineTuning:
         """Ray Train's, of which the same one goes on."""
         return f"{self.out.name}-{self.identity[:12]}"
 
-    def run(self, board: Any = None, label: str = "", loop: Any = train_worker) -> dict[str, Any]:
+    def run(self, label: str, board: Any = None, loop: Any = train_worker) -> dict[str, Any]:
         """Train, in a process that is connected to Ray, and fill `out`; returns the card.
 
         The board shows it under the `label`; `loop` is what every worker does. Raises what the
@@ -186,9 +187,12 @@ class FineTuning:
         try:
             result: Any = trainer.fit()
         except Exception as error:  # of Ray Train and of Ray, which have no base in common
+            if met := met_before(Path(job.folder), job.mark):
+                raise received(met) from error
             raise WorkerError(
-                f"training of {self.out.name} failed after {counted(self.workers.retries, 'retry')}"
-                f": {last_line(str(error))}; what was saved is kept in {job.folder}"
+                f"training of {self.out.name} failed, its workers were started "
+                f"{counted(self.workers.retries + 1, 'time')}: {last_line(str(error))}; what was "
+                f"saved is kept in {job.folder}"
             ) from error
         outcome = result.return_value
         if ERROR in outcome:

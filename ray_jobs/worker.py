@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -50,7 +51,7 @@ from sandbox.files import write_whole
 VALIDATION_BATCH = 128  # windows
 REPORT_SECS = 30.0  # between reports to Ray, which each wait for its next look at the workers
 TELL_SECS = 0.5
-MARK, LOSSES, BOARDS = "shared.txt", "losses.csv", "tensorboard"
+MARK, MET, LOSSES, BOARDS = "shared.txt", "error.txt", "losses.csv", "tensorboard"
 LOSS_COLUMNS = ("stage", "step", "epoch", "loss", "rate", "seconds")
 STAGES, ERROR = "stages", "error"
 
@@ -75,13 +76,44 @@ class TrainingJob:
 
 def train_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     """All stages: `{"stages": {name: figures}}`, or `{"error": text}` for an error that would come
-    again. The model is found in the progress files."""
+    again. The model is found in the progress files.
+
+    Errors of ours come to all workers at the same step, and end the training. Any other is that of
+    one worker: it is raised, which ends the others, and noted, so that the workers that Ray starts
+    next end with it. RuntimeErrors are not noted, since that is what a worker meets whose
+    neighbour has died.
+    """
     job: TrainingJob = config["job"]
     torch.set_num_threads(job.threads)
     try:
-        return {STAGES: Worker(job).run()}
+        worker = Worker(job)
+        if met := worker.met_before():
+            return {ERROR: met}
+        return {STAGES: worker.run()}
     except (KronosError, SandboxError) as error:
         return {ERROR: sent(error)}
+    except torch.OutOfMemoryError as error:
+        _note(job, error)
+        raise
+    except RuntimeError:
+        raise
+    except Exception as error:
+        _note(job, error)
+        raise
+
+
+def _note(job: TrainingJob, error: Exception) -> None:
+    with suppress(OSError):
+        write_whole(Path(job.folder) / MET, f"{job.mark}\n{sent(error)}".encode())
+
+
+def met_before(folder: Path, mark: str) -> str:
+    """The error that an earlier worker of the same command has noted, as text; empty if none."""
+    try:
+        noted_mark, _, error = (folder / MET).read_text().partition("\n")
+    except OSError:
+        return ""
+    return error if noted_mark == mark else ""
 
 
 class Worker:
@@ -103,6 +135,12 @@ class Worker:
             objective = self._objective(stage, model, tokenizer)
             figures[stage] = Stage(self, stage, objective, train, validate).run()
         return figures
+
+    def met_before(self) -> str:
+        """As `met_before`, found by all workers or by none."""
+        met = met_before(self.folder, self.job.mark)
+        unknown = WorkerError("a worker met an error, which others cannot read")
+        return (met or sent(unknown)) if self.total(float(bool(met))) else ""
 
     def _objective(self, stage: str, model: Kronos, tokenizer: KronosTokenizer) -> Objective:
         if stage == TOKENIZER:

@@ -245,6 +245,30 @@ def test_storage_that_a_worker_does_not_see_is_one_line(base, tmp_path, monkeypa
         tuning.run("blind", loop=elsewhere)
 
 
+def test_an_error_of_one_worker_ends_the_workers_that_come_next(base, tmp_path, monkeypatch):
+    """Only that of a neighbour that died is worth another try."""
+    work_here(monkeypatch)
+    tuning = a_tuning(base, tmp_path / "out")
+    errors = [RuntimeError("Connection closed by peer"), OSError("No space left on device")]
+
+    def failing(config):
+        from ray_jobs.worker import Worker
+
+        def fail(self):
+            raise errors.pop(0)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Worker, "run", fail)
+            for kind in (RuntimeError, OSError):
+                with pytest.raises(kind):
+                    train_worker(config)
+        return train_worker(config)
+
+    with pytest.raises(OSError, match=r"^No space left on device$"):
+        tuning.run("full", loop=failing)
+    assert tuning.run("later")["stages"]["predictor"]["steps_run"] == 20
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(base, tmp_path):
     (tmp_path / "file").touch()
     tuning = a_tuning(base, tmp_path / "out", workers={"storage": str(tmp_path / "file" / "x")})
