@@ -28,7 +28,6 @@ CostsName = Literal["us", "ph", "cn", "crypto", "none"]
 NO_STORE = NO_CALENDAR = "none"
 FORMER_NAMES = {"exchange": "calendar"}  # of options, and what they are called now
 COLUMNS = 6  # of a bar: open, high, low, close, volume, amount
-WINDOW_BYTES = 64  # of a window's row, asof and place in the list of symbols
 
 
 def _listed(value: Any) -> Any:
@@ -127,11 +126,6 @@ class Sampling:
     def path_bytes(self) -> int:
         """Of the paths of one forecast, in float32."""
         return 4 * self.samples * self.horizon * COLUMNS
-
-    @property
-    def window_bytes(self) -> int:
-        """Of one window, without its candles: the times to come, once shared and once its own."""
-        return WINDOW_BYTES + 2 * 8 * self.horizon
 
     @property
     def shape_in_words(self) -> str:

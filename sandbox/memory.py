@@ -7,6 +7,8 @@ of a container) and of the process. Elsewhere nothing is known and nothing is re
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,15 +26,17 @@ _GROUP_FILES = (
 )
 
 
-def expect_room(count: int, bytes_each: int, what: str) -> None:
-    """Raises where `count` forecasts, `what` of each, are more than memory can hold."""
+def expect_room(count: int, bytes_each: int, what: str, besides: int = 0) -> None:
+    """Raises where `count` forecasts, `what` of each, are more than memory can hold together with
+    the bytes `besides` that do not grow with them."""
     free = available_bytes()
-    needed = count * bytes_each
+    needed = count * bytes_each + besides
     if free is None or needed <= free:
         return
+    fitting = max(0, free - besides) // bytes_each
     raise MemoryShortError(
-        f"{count:,} forecasts ({what}) need {_size(needed)} of memory, and {_size(free)} are "
-        f"free: {free // bytes_each:,} fit; {LESS}"
+        f"{count:,} forecasts ({what}) need {size_in_words(needed)} of memory, and "
+        f"{size_in_words(free)} are free: {fitting:,} fit; {LESS}"
     )
 
 
@@ -60,8 +64,27 @@ def ran_out(error: BaseException) -> str:
     return f"memory ran out{f' ({text})' if text else ''}: {LESS}"
 
 
-def _size(size_bytes: float) -> str:
+def room_on_disk(folder: Path) -> int:
+    """Bytes that files may take in a folder. Where it is a part of memory (tmpfs), no more than
+    memory has. Raises OSError for a folder that is not there."""
+    free = shutil.disk_usage(folder).free
+    in_memory = available_bytes() if _is_memory(folder) else None
+    return free if in_memory is None else min(free, in_memory)
+
+
+def size_in_words(size_bytes: float) -> str:
     return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.1f} MB"
+
+
+def _is_memory(folder: Path) -> bool:
+    """Whether its files are kept in memory, as far as the system says."""
+    device = folder.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}" if hasattr(os, "major") else ""
+    for line in _text(PROC / "self" / "mountinfo").splitlines():
+        mount, _, kind = line.partition(" - ")
+        if mount.split()[2:3] == [number] and kind.split()[:1] in (["tmpfs"], ["ramfs"]):
+            return True
+    return False
 
 
 def _of_machine() -> Iterator[int]:

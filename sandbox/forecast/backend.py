@@ -106,7 +106,7 @@ class LocalBackend:
         free = available_bytes()
         if free is None:
             return most
-        spare = free - len(windows) * sampling.path_bytes
+        spare = free - min(len(windows), piece_size(sampling)) * sampling.path_bytes
         sampled_bars = sampling.samples * sampling.horizon
         bytes_a_bar = BYTES_A_SAMPLED_BAR * math.isqrt(_weights(self._predictor))
         return max(1, min(most, spare // (PROCESS_BYTES + sampled_bars * bytes_a_bar)))

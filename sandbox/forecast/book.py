@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from typing import Protocol
 
-import numpy as np
 import pandas as pd
 
 from kronos import Forecast
 from sandbox.config import Sampling
+from sandbox.forecast.paths import Paths
 from sandbox.forecast.windows import Array, Windows
 from sandbox.progress import Progress
 
@@ -41,17 +40,15 @@ class ForecastBook:
         reused: int = 0,
         notes: Sequence[str] = (),
     ) -> None:
-        self._windows = windows
+        self.windows = windows
+        _ = windows.rows_at  # found now, processes that are forked share it
         self._paths = paths
         self.computed = computed  # forecasts the model was asked for
         self.reused = reused  # forecasts that came from the store
         self.notes = tuple(notes)  # what to tell the user
-        self._asof_ns = windows.asof_ns
-        self._places = _places(windows.symbols)
-        self._rows_at = _rows_at(windows.asof_ns)
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self.windows)
 
     def as_of(self, asof_ns: int, *, likely: bool = True) -> BarForecasts | None:
         """All that are as of one bar time, in ns since 1970; None where there are none.
@@ -59,49 +56,20 @@ class ForecastBook:
         They lead to no forecast and no candle of another time, so a strategy can be handed them.
         Unless it is `likely` that it asks for one, nothing is computed before it does.
         """
-        rows = self._rows_at.get(asof_ns)
+        rows = self.windows.rows_at.get(asof_ns)
         if rows is None:
             return None
-        return BarForecasts(self._windows.alone(rows, 1), self._paths.only(rows, likely=likely))
+        return BarForecasts(self.windows.alone(rows, 1), self._paths.only(rows, likely=likely))
 
     def at(self, symbol: str, asof: pd.Timestamp) -> Forecast | None:
         """As of the symbol's bar that closes then; None without such a bar, with too little
         history, or off the schedule that forecasts were asked for."""
-        own = self._places.get(symbol, slice(0, 0))
-        asof_ns = asof.value
-        nth = own.start + int(self._asof_ns[own].searchsorted(asof_ns))
-        if nth == own.stop or self._asof_ns[nth] != asof_ns:
+        own = self.windows.places.get(symbol, slice(0, 0))
+        all_ns, asof_ns = self.windows.asof_ns, asof.value
+        nth = own.start + int(all_ns[own].searchsorted(asof_ns))
+        if nth == own.stop or all_ns[nth] != asof_ns:
             return None
-        return self._windows.forecast(nth, self._paths(nth))
-
-
-class Paths(Protocol):
-    """The sampled paths of windows, by their place."""
-
-    def __call__(self, nth: int) -> Array:
-        """Of one window, `[S, P, 6]`."""
-        ...
-
-    def only(self, rows: Array, *, likely: bool) -> Callable[[int], Array]:
-        """The same of a few windows, by their place among `rows`, and nothing of any other.
-
-        Unless it is `likely` that some are asked for, nothing is computed before one is.
-        """
-        ...
-
-
-class KeptPaths:
-    """Paths that are there already, `[W, S, P, 6]`."""
-
-    def __init__(self, paths: Array) -> None:
-        self._paths = paths
-
-    def __call__(self, nth: int) -> Array:
-        paths: Array = self._paths[nth]
-        return paths
-
-    def only(self, rows: Array, *, likely: bool) -> Callable[[int], Array]:
-        return KeptPaths(self._paths[rows])  # a copy: it leads to no other
+        return self.windows.forecast(nth, self._paths(nth))
 
 
 class BarForecasts:
@@ -134,23 +102,3 @@ class SignalSource(Protocol):
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
     ) -> Forecasts: ...
-
-
-def _rows_at(asof_ns: Array) -> dict[int, Array]:
-    """The places of the windows as of each time."""
-    in_time = np.argsort(asof_ns, kind="stable")
-    times, firsts = np.unique(asof_ns[in_time], return_index=True)
-    if not len(times):
-        return {}
-    return dict(zip(times.tolist(), np.split(in_time, firsts[1:]), strict=True))
-
-
-def _places(symbols: Sequence[str]) -> dict[str, slice]:
-    """Where each symbol's windows are; they stand together."""
-    places: dict[str, slice] = {}
-    at = 0
-    for symbol, run in groupby(symbols):
-        end = at + sum(1 for _ in run)
-        places[symbol] = slice(at, end)
-        at = end
-    return places

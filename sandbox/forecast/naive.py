@@ -92,9 +92,13 @@ class NaiveSource:
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
     ) -> ForecastBook:
-        windows = Windows.of(frames, sampling, asofs, self._calendar)
+        book = self.book_of(Windows.of(frames, sampling, asofs, self._calendar), sampling)
         if progress:
-            progress(len(windows), len(windows))
+            progress(len(book), len(book))
+        return book
+
+    def book_of(self, windows: Windows, sampling: Sampling) -> ForecastBook:
+        """Of windows that are there already, such as another signal's: they are shared."""
         paths = _Paths(self.name, windows, sampling)
         paths.expect_room()
         return ForecastBook(windows, paths, computed=len(windows))

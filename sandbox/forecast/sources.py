@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from feeds import COLUMNS
 from kronos import Checkpoint, Forecast
 from sandbox.config import NO_STORE, BackendOptions, ModelOptions, Sampling
 from sandbox.errors import WindowError
@@ -26,13 +25,14 @@ from sandbox.forecast.backend import (
     find_backend,
     sample_windows,
 )
-from sandbox.forecast.book import ForecastBook, KeptPaths
+from sandbox.forecast.book import ForecastBook
+from sandbox.forecast.paths import KeptPaths, bytes_at_a_time, room_for_paths
 from sandbox.forecast.windows import Array, Calendar, Windows
+from sandbox.memory import expect_room
 from sandbox.progress import Progress
+from sandbox.store.keys import KEY_BYTES
 from sandbox.store.parts import Rows
-from sandbox.store.sets import ForecastStore, Settings
-
-KEY_BYTES = 250  # of a key of the store, in a list and as a mapping's key
+from sandbox.store.sets import ForecastSet, ForecastStore, Put, Settings
 
 
 class Filled(NamedTuple):
@@ -94,19 +94,27 @@ class KronosSource:
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
     ) -> ForecastBook:
-        bytes_kept = sampling.path_bytes + KEY_BYTES
-        windows = Windows.of(frames, sampling, asofs, self._calendar, bytes_kept)
-        shape = (len(windows), sampling.samples, sampling.horizon, len(COLUMNS))
-        paths = np.empty(shape, dtype=np.float32)
+        """The paths are in memory where there is no store or they are few, else in a file on disk
+        that goes with the book.
+
+        Raises MemoryShortError where memory does not hold what is in it, StoreError where the store
+        cannot be used or there is no room on disk.
+        """
+        windows = Windows.of(frames, sampling, asofs, self._calendar)
         if self._store is None:
+            what = f"{sampling.shape_in_words}, in memory as there is no --store"
+            expect_room(len(windows), sampling.path_bytes, what)
+            kept = KeptPaths.room_for(len(windows), sampling)
             for rows, piece in self._computed(windows, sampling, progress):
-                paths[rows] = piece
-            return ForecastBook(windows, KeptPaths(paths), computed=len(windows))
-        filled = self._fill(self._store, windows, sampling, paths, progress)
+                kept.put(rows, piece)
+            return ForecastBook(windows, kept, computed=len(windows))
+        forecast_set = self._store.open(self._settings(sampling))
+        paths = room_for_paths(windows.asof_ns, sampling, forecast_set.folder)
+        filled = self._fill(forecast_set, windows, sampling, paths.put, progress)
+        paths.seal()
         return ForecastBook(
-            windows, KeptPaths(paths), computed=filled.computed, reused=filled.reused,
-            notes=filled.notes,
-        )  # fmt: skip
+            windows, paths, computed=filled.computed, reused=filled.reused, notes=filled.notes
+        )
 
     def fill_store(
         self,
@@ -118,21 +126,25 @@ class KronosSource:
         """Compute what the store lacks and keep it there: a piece at a time is in memory."""
         if self._store is None:
             raise ValueError("there is no store")
-        windows = Windows.of(frames, sampling, asofs, self._calendar, KEY_BYTES)
-        return self._fill(self._store, windows, sampling, None, progress)
+        windows = Windows.of(frames, sampling, asofs, self._calendar)
+        expect_room(
+            len(windows), KEY_BYTES, f"{sampling.shape_in_words}, kept on disk",
+            besides=bytes_at_a_time(sampling),
+        )  # fmt: skip
+        forecast_set = self._store.open(self._settings(sampling))
+        return self._fill(forecast_set, windows, sampling, None, progress)
 
     def _fill(
         self,
-        store: ForecastStore,
+        forecast_set: ForecastSet,
         windows: Windows,
         sampling: Sampling,
-        paths: Array | None,
+        put: Put | None,
         progress: Progress | None,
     ) -> Filled:
-        """Compute what the store lacks; what is done is kept at once. Fills `paths`, if given."""
-        forecast_set = store.open(self._settings(sampling))
-        keys = list(windows.digests(forecast_set.id))
-        known, notes = forecast_set.read(keys, paths)
+        """Compute what the store lacks; what is done is kept at once. `put` gets all paths."""
+        keys = windows.digests(forecast_set.id)
+        known, notes = forecast_set.read(keys, put)
         missing = np.flatnonzero(~known)
         reused = len(windows) - len(missing)
         if len(missing):
@@ -142,7 +154,7 @@ class KronosSource:
             done = wanted.pick(rows)
             forecast_set.add(
                 Rows(
-                    keys=[keys[row] for row in missing[rows]],
+                    keys=keys[missing[rows]],
                     symbols=done.symbols,
                     asof_ns=done.asof_ns,
                     closes=done.closes(),
@@ -150,8 +162,8 @@ class KronosSource:
                     paths=piece,
                 )
             )
-            if paths is not None:
-                paths[missing[rows]] = piece
+            if put is not None:
+                put(missing[rows], piece)
         return Filled(len(missing), reused, tuple(notes), forecast_set.folder)
 
     def _computed(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,9 +19,12 @@ from kronos.prepare import bar_stamps
 from sandbox.config import Sampling
 from sandbox.forecast.horizon import future_times, is_daily
 from sandbox.memory import expect_room
+from sandbox.store.keys import DIGEST_BYTES, keys_from_bytes
 
 Array = NDArray[Any]
 
+# Of a window: its row, asof, symbol, place in time, times to come, and what finding them takes.
+WINDOW_BYTES = 80
 STRETCHES_PER_CALL = 8192  # of times; bounds memory, answers do not depend on it
 
 
@@ -32,13 +36,18 @@ class Calendar(Protocol):
 
 @dataclass(frozen=True)
 class Windows:
-    """`W` stretches of `L` bars, each ending at its asof, out of all symbols' bars in one table."""
+    """`W` stretches of `L` bars, each ending at its asof, out of all symbols' bars in one table.
+
+    A symbol's stand together. The times to come are those of `K` kinds of stretches, since most
+    symbols of a market share their bar times.
+    """
 
     values: Array  # [N, 6] float64, the symbols one under the other
     times_ns: Array  # [N]
     symbols: Sequence[str]  # [W]
     ends: Array  # [W], the table's row of each asof
-    future_ns: Array  # [W, P], when the forecast bars close
+    futures: Array  # [K, P], when the forecast bars of a kind close
+    future_of: Array  # [W], the kind of each
     lookback: int
 
     @classmethod
@@ -48,12 +57,11 @@ class Windows:
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         calendar: Calendar | None = None,
-        bytes_kept: int = 0,
     ) -> Windows:
         """Those that end at one of `asofs`, of every symbol that has a bar then and L bars by then.
 
         Without a calendar the bars themselves tell when the next ones close. Refused where memory
-        does not hold them all, with the `bytes_kept` that the caller means to keep of each.
+        does not hold them all; what a caller means to keep of each is its own to count.
         """
         tables = [frame[list(COLUMNS)].to_numpy(float) for frame in frames.values()]
         times = [times_ns(frame) for frame in frames.values()]
@@ -67,22 +75,48 @@ class Windows:
             symbols += [symbol] * len(ends[-1])
             offset += len(own)
         table_ns, rows = np.concatenate(times), np.concatenate(ends)
-        expect_room(len(rows), sampling.window_bytes + bytes_kept, sampling.shape_in_words)
-        future_ns = _future(table_ns, rows, sampling, calendar)
+        futures, future_of = _futures(table_ns, rows, sampling, calendar)
         values = np.ascontiguousarray(np.concatenate(tables))  # a stretch is one piece of memory
-        return cls(values, table_ns, symbols, rows, future_ns, sampling.lookback)
+        return cls(values, table_ns, symbols, rows, futures, future_of, sampling.lookback)
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    @property
+    @cached_property
     def asof_ns(self) -> Array:
+        """`[W]`."""
         asof_ns: Array = self.times_ns[self.ends]
         return asof_ns
 
+    @property
+    def future_ns(self) -> Array:
+        """When the forecast bars close, `[W, P]`: a copy, which for all of them is large."""
+        future_ns: Array = self.futures[self.future_of]
+        return future_ns
+
+    @cached_property
+    def rows_at(self) -> Mapping[int, Array]:
+        """The places of the windows as of each time, in ns since 1970."""
+        in_time = np.argsort(self.asof_ns, kind="stable")
+        times, firsts = np.unique(self.asof_ns[in_time], return_index=True)
+        if not len(times):
+            return {}
+        return dict(zip(times.tolist(), np.split(in_time, firsts[1:]), strict=True))
+
+    @cached_property
+    def places(self) -> Mapping[str, slice]:
+        """Where each symbol's windows are."""
+        places: dict[str, slice] = {}
+        at = 0
+        for symbol, run in groupby(self.symbols):
+            end = at + sum(1 for _ in run)
+            places[symbol] = slice(at, end)
+            at = end
+        return places
+
     def pick(self, rows: Array) -> Windows:
         symbols = [self.symbols[row] for row in rows]
-        return replace(self, symbols=symbols, ends=self.ends[rows], future_ns=self.future_ns[rows])
+        return replace(self, symbols=symbols, ends=self.ends[rows], future_of=self.future_of[rows])
 
     def alone(self, rows: Array, bars: int) -> Windows:
         """The last `bars` bars of a few of them, on a table that holds no bar besides."""
@@ -92,7 +126,8 @@ class Windows:
             times_ns=self.times_ns[stretches],
             symbols=[self.symbols[row] for row in rows],
             ends=np.arange(1, len(rows) + 1) * bars - 1,
-            future_ns=self.future_ns[rows],
+            futures=self.futures[self.future_of[rows]],
+            future_of=np.arange(len(rows)),
             lookback=bars,
         )
 
@@ -122,15 +157,18 @@ class Windows:
             for symbol, asof_ns in zip(self.symbols, self.asof_ns.tolist(), strict=True)
         ]
 
-    def digests(self, salt: str) -> Iterator[str]:
-        """A hash of all that each forecast is computed from, besides what `salt` stands for."""
-        future_ns = np.ascontiguousarray(self.future_ns)
-        for symbol, end, future in zip(self.symbols, self.ends, future_ns, strict=True):
+    def digests(self, salt: str) -> Array:
+        """A hash of all that each forecast is computed from, besides what `salt` stands for:
+        `[W, 2]` uint64, a key of the forecast store."""
+        futures = np.ascontiguousarray(self.futures)
+        digests = bytearray()
+        for symbol, end, kind in zip(self.symbols, self.ends, self.future_of, strict=True):
             here = slice(end + 1 - self.lookback, end + 1)
-            digest = hashlib.blake2b(f"{salt}\x1f{symbol}\x1f".encode(), digest_size=16)
-            for part in (self.values[here], self.times_ns[here], future):
+            digest = hashlib.blake2b(f"{salt}\x1f{symbol}\x1f".encode(), digest_size=DIGEST_BYTES)
+            for part in (self.values[here], self.times_ns[here], futures[kind]):
                 digest.update(part.data)
-            yield digest.hexdigest()
+            digests += digest.digest()
+        return keys_from_bytes(digests)
 
     def closes(self) -> Array:
         """The close at each asof, `[W]`."""
@@ -143,7 +181,7 @@ class Windows:
             symbol=self.symbols[nth],
             asof=_time(int(self.times_ns[end]))[0],
             close=float(self.values[end, COLUMNS.index("close")]),
-            index=_times(self.future_ns[nth].tobytes()),
+            index=_times(self.futures[self.future_of[nth]].tobytes()),
             paths=paths,
         )
 
@@ -166,18 +204,22 @@ def _stretches(ends: Array, lookback: int) -> Array:
     return rows
 
 
-def _future(times: Array, ends: Array, sampling: Sampling, calendar: Calendar | None) -> Array:
-    """`[W, P]`; asked once for stretches with the same times, as most symbols of a market have."""
-    follow = calendar.future_times if calendar else future_times
+def _futures(
+    times: Array, ends: Array, sampling: Sampling, calendar: Calendar | None
+) -> tuple[Array, Array]:
+    """`[K, P]` and which of them each stretch has, `[W]`: asked once for stretches with the same
+    times. Raises MemoryShortError where there is no room for them."""
     all_ns, places = np.unique(times, return_inverse=True)
     last, first = places[ends], places[ends + 1 - sampling.lookback]
     unbroken = last - first == sampling.lookback - 1  # no bar time of the market is left out
     kinds = np.where(unbroken, last, len(all_ns) + np.arange(len(ends)))
     _, examples, kind_of = np.unique(kinds, return_index=True, return_inverse=True)
-    future = np.empty((len(examples), sampling.horizon), dtype=np.int64)
+    bytes_each = WINDOW_BYTES + -(-8 * sampling.horizon * len(examples) // max(len(ends), 1))
+    expect_room(len(ends), bytes_each, sampling.shape_in_words)
+    futures = np.empty((len(examples), sampling.horizon), dtype=np.int64)
+    follow = calendar.future_times if calendar else future_times
     for at in range(0, len(examples), STRETCHES_PER_CALL):
         here = slice(at, at + STRETCHES_PER_CALL)
         past = times[_stretches(ends[examples[here]], sampling.lookback)]
-        future[here] = follow(past, sampling.horizon)
-    shared: Array = future[kind_of]
-    return shared
+        futures[here] = follow(past, sampling.horizon)
+    return futures, kind_of

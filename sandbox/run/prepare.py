@@ -99,7 +99,7 @@ class Prepared:
                 "set a smaller --lookback or a later --end"
             )
         controls = {
-            name: NaiveSource(name, self.forecaster.calendar).book(frames, sampling, asofs)
+            name: NaiveSource(name, self.forecaster.calendar).book_of(book.windows, sampling)
             for name in self.controls
         }
         return {self.signal: book} | controls

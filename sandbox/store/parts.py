@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sandbox.errors import StoreError
 from sandbox.files import DRAFT, write_whole
+from sandbox.store.keys import key_texts, keys_from_texts
 
 Array = NDArray[Any]
 
@@ -51,7 +52,7 @@ class DamagedPart(Exception):  # noqa: N818 - what it is, caught inside this roo
 class Rows:
     """`W` forecasts, as the columns of a part."""
 
-    keys: Sequence[str]  # [W], hashes of all that each was computed from
+    keys: Array  # [W, 2] uint64, hashes of all that each was computed from
     symbols: Sequence[str]  # [W]
     asof_ns: Array  # [W]
     closes: Array  # [W], at asof
@@ -64,7 +65,9 @@ def is_part(path: Path) -> bool:
 
 
 def is_draft(path: Path) -> bool:
-    return re.fullmatch(rf"\.[0-9a-f]{{32}}{re.escape(DRAFT)}", path.name) is not None
+    """A file that was to become a part, or one of Python's `tempfile` that was to have no name."""
+    drafts = rf"\.([0-9a-f]{{32}}|[0-9a-z_]{{8}}){re.escape(DRAFT)}"
+    return re.fullmatch(drafts, path.name) is not None
 
 
 def parts_in(folder: Path) -> list[Path]:
@@ -131,6 +134,14 @@ def part_column(file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
     return _columns(file, [name])[name]
 
 
+def part_keys(file: pq.ParquetFile) -> Array:
+    """`[W, 2]` uint64."""
+    try:
+        return keys_from_texts(part_column(file, "key").to_pylist())
+    except (TypeError, ValueError) as error:
+        raise DamagedPart(f"its keys are no hashes ({error})") from error
+
+
 def _no_forecasts(error: Exception) -> DamagedPart:
     return DamagedPart(f"it is not a Parquet file of forecasts ({error})")
 
@@ -139,7 +150,7 @@ def encoded(rows: Rows) -> bytes:
     """Forecasts as the bytes of a part."""
     count, samples, horizon = rows.paths.shape[:3]
     columns = [
-        pa.array(rows.keys, pa.string()),
+        pa.array(key_texts(rows.keys), pa.string()),
         pa.array(rows.symbols, pa.string()),
         pa.array(rows.asof_ns, pa.int64()).cast(_TIME),
         pa.array(rows.closes, pa.float64()),

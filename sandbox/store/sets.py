@@ -15,9 +15,10 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +28,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sandbox.config import Sampling
+from sandbox.config import COLUMNS, Sampling
 from sandbox.files import write_whole
+from sandbox.store.keys import KeyPlaces
 from sandbox.store.parts import (
     Array,
     DamagedPart,
@@ -37,6 +39,7 @@ from sandbox.store.parts import (
     opened,
     part_column,
     part_content,
+    part_keys,
     part_name,
     parts_in,
     unusable,
@@ -45,6 +48,8 @@ from sandbox.store.parts import (
 FORMAT = 1  # raised when a forecast of the same settings comes to mean something else
 ID_LENGTH = 16  # hex digits of a set's name
 SETTINGS, USED = "settings.json", "used"  # the time of `used` is when the set was last read
+Put = Callable[[Array, Array], None]  # takes the places [n] of keys, and their paths [n, S, P, 6]
+
 TRIES = 5  # at a set that the removal of old ones takes away in the meantime
 
 
@@ -115,16 +120,14 @@ class ForecastSet:
             reason = OSError(errno.EACCES, os.strerror(errno.EACCES))
             raise unusable("written", self.folder, reason)
 
-    def read(
-        self, keys: Sequence[str], paths: Array | None = None
-    ) -> tuple[NDArray[np.bool_], list[str]]:
-        """Which keys are kept, and what to tell; their rows of `paths` `[W, S, P, 6]`, if there is
-        such an array, are filled.
+    def read(self, keys: Array, put: Put | None = None) -> tuple[NDArray[np.bool_], list[str]]:
+        """Which of `[W, 2]` keys are kept, `[W]`, and what to tell; `put` gets the paths of each
+        of them once, a part at a time.
 
         A part that is damaged is left aside, its forecasts count as unknown.
         """
         known = np.zeros(len(keys), dtype=np.bool_)
-        place_of = {key: place for place, key in enumerate(keys)}
+        places = KeyPlaces(keys)
         notes = []
         seen: set[Path] = set()
         # parts that are merged in the meantime are found under their new name
@@ -132,7 +135,7 @@ class ForecastSet:
             seen.update(unseen)
             for path in unseen:
                 try:
-                    self._read_part(path, place_of, paths, known)
+                    self._read_part(path, places, put, known)
                 except DamagedPart as error:
                     notes.append(
                         f"Store: {path} is left aside and its forecasts are computed again: "
@@ -172,28 +175,28 @@ class ForecastSet:
             raise unusable("written", self.folder, error) from error
 
     def _read_part(
-        self, path: Path, place_of: dict[str, int], paths: Array | None, known: NDArray[np.bool_]
+        self, path: Path, wanted: KeyPlaces, put: Put | None, known: NDArray[np.bool_]
     ) -> None:
         content = part_content(path)
         if content is None:
             return
         file = opened(content)
-        part_keys = part_column(file, "key").to_pylist()
-        pairs = [(row, place_of[key]) for row, key in enumerate(part_keys) if key in place_of]
-        if not pairs:
-            return
-        rows, places = np.array(pairs).T
-        if paths is not None:
-            self._fill(file, len(part_keys), rows, paths, places)
+        keys = part_keys(file)
+        rows, places = wanted.of(keys)
+        new = ~known[places]
+        rows, places = rows[new], places[new]
+        if put is not None and len(rows):
+            put(places, self._paths(file, len(keys))[rows])
         known[places] = True
 
-    @staticmethod
-    def _fill(file: pq.ParquetFile, count: int, rows: Array, paths: Array, places: Array) -> None:
-        """Put rows of a part of `count` forecasts to their places."""
-        flat = part_column(file, "paths").combine_chunks().flatten().to_numpy()
-        if flat.size != count * paths[0].size:
+    def _paths(self, file: pq.ParquetFile, count: int) -> Array:
+        """Those of a part of `count` forecasts, `[count, S, P, 6]`."""
+        sampling = self._settings.sampling
+        shape = count, sampling.samples, sampling.horizon, COLUMNS
+        flat: Array = part_column(file, "paths").combine_chunks().flatten().to_numpy()
+        if flat.size != math.prod(shape):
             raise DamagedPart(f"it has {flat.size} numbers for {count} forecasts")
-        paths[places] = flat.reshape(count, *paths.shape[1:])[rows]
+        return flat.reshape(shape)
 
 
 def is_set(path: Path) -> bool:

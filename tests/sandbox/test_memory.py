@@ -13,12 +13,14 @@ from sandbox import memory
 from sandbox.cli import guarded
 from sandbox.config import Sampling
 from sandbox.errors import MemoryShortError
+from sandbox.forecast import paths as paths_module
 from sandbox.forecast import windows
 from sandbox.forecast.naive import NaiveSource
 from sandbox.forecast.sources import KronosSource
-from sandbox.memory import available_bytes, expect_room
+from sandbox.memory import available_bytes, expect_room, room_on_disk
 from sandbox.run import job
 from sandbox.run.__main__ import main
+from sandbox.store.sets import ForecastStore
 
 TOPK = str(job.ROOT / "strategies" / "topk.py")
 KB, MB, GB = 1024, 10**6, 10**9
@@ -105,6 +107,28 @@ def test_what_fits_exactly_is_not_refused(monkeypatch):
         expect_room(11, 100, "x")
 
 
+def test_what_does_not_grow_is_counted_once(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1_000)
+    expect_room(10, 90, "", besides=100)
+    with pytest.raises(MemoryShortError, match=r"^11 forecasts .* need 0\.0 MB .* 10 fit; "):
+        expect_room(11, 90, "x", besides=100)
+    with pytest.raises(MemoryShortError, match=" 0 fit; "):
+        expect_room(1, 90, "x", besides=2_000)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+def test_a_folder_that_is_memory_has_no_more_room_than_memory(system, tmp_path):
+    device = tmp_path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    assert room_on_disk(tmp_path) > 800 * KB
+    others = "24 1 0:1 / /proc rw shared:5 - proc proc rw\nnonsense\n"
+    for kind, room in (("ext4", None), ("tmpfs", 800 * KB)):
+        mount = f"30 1 {number} / {tmp_path} rw shared:1 - {kind} {kind} rw\n"
+        system({"proc/self/mountinfo": others + mount})
+        assert room is None or room_on_disk(tmp_path) == room
+        assert room is not None or room_on_disk(tmp_path) > 800 * KB
+
+
 class NoPredictor:
     """A checkpoint that must not be asked."""
 
@@ -123,8 +147,8 @@ def test_forecasts_are_refused_before_anything_is_allocated(market, monkeypatch)
     with pytest.raises(MemoryShortError) as refused:
         source.book(frames, sampling, frames["A"].index)
     told = str(refused.value)
-    assert told.startswith("102 forecasts (1,000 paths of 100 bars each) need 245.0 MB of memory, ")
-    assert "240.0 MB are free: 99 fit; " in told
+    assert told.startswith("102 forecasts (1,000 paths of 100 bars each, in memory as there is no ")
+    assert "--store) need 244.8 MB of memory, and 240.0 MB are free: 100 fit; " in told
     for option in ("--samples", "--horizon", "--start", "rebalance", "symbols"):
         assert option in told
     monkeypatch.setattr(memory, "available_bytes", lambda: 103 * each)
@@ -132,12 +156,29 @@ def test_forecasts_are_refused_before_anything_is_allocated(market, monkeypatch)
         source.book(frames, sampling, frames["A"].index)
 
 
+def test_paths_on_disk_count_as_what_is_held_of_them_at_a_time(market, monkeypatch, tmp_path):
+    sampling = Sampling(lookback=10, horizon=100, samples=1_000)
+    frames = market(("A", "B"), bars=100)
+    monkeypatch.setattr(paths_module, "MOST_IN_MEMORY", 100 << 20)
+    at_a_time = (128 + 3 * 256) << 20  # what waits to be written, and three times a piece
+    source = KronosSource(NoPredictor(), store=ForecastStore(tmp_path / "store"))
+    for work in (source.book, source.fill_store):
+        monkeypatch.setattr(memory, "available_bytes", lambda: at_a_time // 2)
+        with pytest.raises(
+            MemoryShortError, match=r"^182 forecasts \(1,000 paths of 100 bars each, kept on disk\)"
+        ):
+            work(frames, sampling, frames["A"].index)
+        monkeypatch.setattr(memory, "available_bytes", lambda: at_a_time + 182 * 200)
+        with pytest.raises(AssertionError, match="asked to compute"):
+            work(frames, sampling, frames["A"].index)
+
+
 def test_the_times_to_come_count_as_well(market, monkeypatch):
     """They alone do not fit: no source has a use for the windows."""
     sampling = Sampling(lookback=10, horizon=500, samples=1)
     frames = market(("A",), bars=60)
     monkeypatch.setattr(memory, "available_bytes", lambda: 51 * 500 * 8)
-    monkeypatch.setattr(windows, "_future", None)  # not reached
+    monkeypatch.setattr(windows, "future_times", None)  # not reached
     with pytest.raises(MemoryShortError, match=r"^51 forecasts"):
         NaiveSource("momentum").book(frames, sampling, frames["A"].index)
 
@@ -164,7 +205,9 @@ def test_a_run_says_so_in_one_line(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(memory, "available_bytes", lambda: 5 * MB)
     assert main([TOPK, "--samples", "4096", "--horizon", "100"]) == 1
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert "forecasts (4,096 paths of 100 bars each) need" in line and " 0 fit; " in line
+    assert (
+        "forecasts (4,096 paths of 100 bars each, kept on disk) need" in line and " 0 fit; " in line
+    )
     assert not list((tmp_path / "runs").iterdir())
 
 
@@ -211,6 +254,7 @@ def test_a_limit_set_by_the_shell_is_heeded(tmp_path):
         resource.setrlimit(resource.RLIMIT_AS, (6 * GB, 6 * GB))
 
     options = ["--samples", "1000", "--horizon", "100", "--param", "rebalance=bar"]
+    options += ["--store", "none"]
     run = subprocess.run(
         [sys.executable, "-m", "sandbox.run", TOPK, *options], preexec_fn=limited, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(job.ROOT), "OMP_NUM_THREADS": "1"},
@@ -218,6 +262,6 @@ def test_a_limit_set_by_the_shell_is_heeded(tmp_path):
     )  # fmt: skip
     assert run.returncode == 1
     [line] = [line for line in run.stderr.splitlines() if line.startswith("error")]
-    assert line.startswith("error: 12,580 forecasts (1,000 paths of 100 bars each) need 30.")
+    assert line.startswith("error: 12,580 forecasts (1,000 paths of 100 bars each, in memory as ")
     assert " fit; " in line
     assert not list((tmp_path / "runs").iterdir())

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from sandbox.forecast import backend
+from sandbox.forecast import backend, paths
 from sandbox.run import job
 from sandbox.run.__main__ import main
 from tests.conftest import write_no_report
@@ -54,6 +54,16 @@ def _no_report(folder):
 
 def test_the_same_command_gives_the_same_bytes(run, first):
     assert run()[0] == first
+
+
+def test_paths_on_disk_give_the_same_bytes_whatever_the_store_has(run, first, monkeypatch):
+    monkeypatch.setattr(paths, "MOST_IN_MEMORY", 0)
+    monkeypatch.setattr(paths, "STRETCH_BYTES", 5 * 4 * 4 * 3 * 6)  # of five forecasts
+    run("--end", "2021-01-22", store="part on disk")
+    for store, had in (("part on disk", 6), ("disk", 0), ("disk", FORECASTS)):
+        tables, log = run(store=store)
+        assert tables == first
+        assert f"{FORECASTS - had} forecasts computed, {had} taken from the store" in log
 
 
 def test_a_cold_and_a_warm_store_give_the_same_bytes(run, first):

@@ -158,7 +158,7 @@ def test_parts_are_tables_that_anything_reads(store):
     row = table[(table["symbol"] == "B") & (table["asof"] == INDEX[20])].iloc[0]
     assert row["close"] == FRAMES["B"]["close"].iloc[20]
     assert pd.Timestamp(row["index"][0]) == pd.Timestamp("2023-01-31 21:00")
-    nth = book._windows.symbols.index("B") + 11
+    nth = book.windows.symbols.index("B") + 11
     shaped = row["paths"].reshape(row["samples"], row["horizon"], 6)
     assert np.array_equal(shaped, book._paths(nth))
 

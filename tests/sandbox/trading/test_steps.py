@@ -15,9 +15,11 @@ from feeds import bar_times
 from sandbox import KronosSignal, Strategy
 from sandbox.config import Sampling
 from sandbox.errors import SourceError
+from sandbox.forecast import paths
 from sandbox.forecast.naive import NaiveSource
 from sandbox.forecast.sources import KronosSource
 from sandbox.run.portfolios import CurrentForecasts, shown_from
+from sandbox.store.sets import ForecastStore
 from sandbox.trading.engine import Engine, Setup, run_backtest
 from sandbox.trading.source import BarTime, Candle, FrameSource
 from tests.conftest import make_checkpoint, make_frame, make_market, make_run
@@ -207,12 +209,16 @@ class Searches(Strategy):
             type(self).found.append((self.now, every))
 
 
-@pytest.mark.parametrize("signal", ["momentum", "random", "kronos"])
-def test_nothing_leads_to_a_later_candle_or_forecast(signal):
+@pytest.mark.parametrize("signal", ["momentum", "random", "kronos", "kronos on disk"])
+def test_nothing_leads_to_a_later_candle_or_forecast(signal, tmp_path, monkeypatch):
     frames = make_market("AB", bars=40)
     frames["B"] = frames["B"].iloc[:33]
+    monkeypatch.setattr(paths, "MOST_IN_MEMORY", 0)
+    store = ForecastStore(tmp_path / "store") if signal == "kronos on disk" else None
     source = (
-        KronosSource(make_checkpoint(), store=None) if signal == "kronos" else NaiveSource(signal)
+        KronosSource(make_checkpoint(), store=store)
+        if signal.startswith("kronos")
+        else NaiveSource(signal)
     )
     book = source.book(frames, SAMPLING, bar_times(frames))
     shown = CurrentForecasts()
