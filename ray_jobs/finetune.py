@@ -128,9 +128,7 @@ def _fine_tune(args: argparse.Namespace) -> None:
     )
     if (card := tuning.finished()) is None:
         with connected(config.workers.ray_address):
-            ((_, card),) = side_by_side(
-                {out.name: lambda label, board: tuning.run(board, label)}, 1
-            )
+            ((_, card),) = side_by_side({out.name: tuning.run}, 1)
     print(tuning.in_words(card))
 
 

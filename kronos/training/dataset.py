@@ -110,7 +110,7 @@ class WindowDataset(Dataset[Window]):
         bars = slice(start, start + self.shape.bars)
         values = self.series[name].values[bars]
         x = normalise(values, self.shape.lookback, self.shape.clip).values
-        return torch.from_numpy(x), torch.from_numpy(self.series[name].stamps[bars])
+        return torch.from_numpy(x), torch.from_numpy(self.series[name].stamps[bars].copy())
 
 
 def _positions(series: CandleSeries, start: np.datetime64, end: np.datetime64) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from sandbox.progress import Progress
 class Forecasts(Protocol):
     """The forecasts of a run, each as of one bar of a symbol; `ForecastBook` says more."""
 
+    windows: Windows  # what they are made from
     computed: int  # forecasts the model was asked for
     reused: int  # forecasts that came from the store
     notes: tuple[str, ...]  # what to tell the user

@@ -11,8 +11,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from sandbox.config import BackendOptions, ModelOptions, Sampling
 from sandbox.errors import ConfigError, WindowError
 from sandbox.forecast.book import BarForecasts, Forecasts
 from sandbox.forecast.sources import Filled, KronosSource
-from sandbox.forecast.windows import Calendar
+from sandbox.forecast.windows import Array, Calendar, Windows
 from sandbox.progress import Progress
 
 PREFIX = "walkforward:"
@@ -70,23 +70,23 @@ class WalkForward:
             raise WindowError(f"{asof:%Y-%m-%d} is in no test part of {self._in_words()}")
         return self.parts[place].checkpoint
 
-    def split(self, asofs: pd.DatetimeIndex) -> Iterator[tuple[TestPart, pd.DatetimeIndex]]:
-        """The asofs of every part that has some.
+    def split(self, asof_ns: Array) -> list[tuple[TestPart, Array]]:
+        """Which of some times `[W]` are in each part, for those that have some.
 
         Raises WindowError where the day of one is before the first part or after the last.
         """
-        places = self._places(asofs.asi8)
-        for asof in asofs[places < 0]:
+        places = self._places(asof_ns)
+        for time_ns in np.unique(asof_ns[places < 0]):
+            asof = pd.Timestamp(time_ns, tz="UTC")
             if asof.normalize() < self._first_day or asof.normalize() > self._last_day:
                 raise WindowError(
                     f"forecasts are asked for as of {asof:%Y-%m-%d}, and {self._in_words()}: set "
                     "--start and --end"
                 )
-        for nth, part in enumerate(self.parts):
-            if (places == nth).any():
-                yield part, asofs[places == nth]
+        rows = [(part, np.flatnonzero(places == nth)) for nth, part in enumerate(self.parts)]
+        return [(part, inside) for part, inside in rows if len(inside)]
 
-    def _places(self, asof_ns: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _places(self, asof_ns: Array) -> Array:
         """The number of each one's part, -1 outside of all."""
         starts = np.array([part.start_ns for part in self.parts])
         ends = np.array([part.end_ns for part in self.parts])
@@ -168,6 +168,8 @@ class WalkForwardSource:
         calendar: Calendar | None,
     ) -> None:
         self._walk = walk
+        self._calendar = calendar
+        self._store = Path(model.store)
         self._sources = {
             part.start_ns: KronosSource.of(part.checkpoint, model, backend, calendar)
             for part in walk.parts
@@ -181,11 +183,12 @@ class WalkForwardSource:
         progress: Progress | None = None,
     ) -> StitchedBook:
         """Raises WindowError for asofs outside of the folds' test parts."""
+        windows = Windows.of(frames, sampling, asofs, self._calendar)
         books = [
-            (part, self._sources[part.start_ns].book(frames, sampling, inside, progress))
-            for part, inside in self._walk.split(asofs)
+            (part, self._sources[part.start_ns].book_of(own, sampling, told))
+            for part, own, told in self._shares(windows, progress)
         ]
-        return StitchedBook(books)
+        return StitchedBook(windows, books)
 
     def fill_store(
         self,
@@ -194,23 +197,39 @@ class WalkForwardSource:
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
     ) -> Filled:
-        """As `KronosSource.fill_store`; the folder is that of the last fold's forecasts."""
+        """As `KronosSource.fill_store`; the folder is the one that has a set for every fold."""
+        windows = Windows.of(frames, sampling, asofs, self._calendar)
         filled = [
-            self._sources[part.start_ns].fill_store(frames, sampling, inside, progress)
-            for part, inside in self._walk.split(asofs)
+            self._sources[part.start_ns].fill_store_of(own, sampling, told)
+            for part, own, told in self._shares(windows, progress)
         ]
         return Filled(
             computed=sum(each.computed for each in filled),
             reused=sum(each.reused for each in filled),
             notes=tuple(note for each in filled for note in each.notes),
-            folder=filled[-1].folder,
+            folder=self._store,
         )
+
+    def _shares(
+        self, windows: Windows, progress: Progress | None
+    ) -> Iterator[tuple[TestPart, Windows, Progress | None]]:
+        """Each part's windows, and what it tells of its progress, as a share of all."""
+        before = 0
+        for part, rows in self._walk.split(windows.asof_ns):
+            told = progress and partial(_of_all, progress, before, len(windows))
+            yield part, windows.pick(rows), told
+            before += len(rows)
+
+
+def _of_all(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    progress(before + done, total)
 
 
 class StitchedBook:
     """The forecasts of several folds, as one book."""
 
-    def __init__(self, books: Sequence[tuple[TestPart, Forecasts]]) -> None:
+    def __init__(self, windows: Windows, books: Sequence[tuple[TestPart, Forecasts]]) -> None:
+        self.windows = windows
         self._books = tuple(books)
         self.computed = sum(book.computed for _, book in books)
         self.reused = sum(book.reused for _, book in books)

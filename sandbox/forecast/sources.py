@@ -101,6 +101,12 @@ class KronosSource:
         cannot be used or there is no room on disk.
         """
         windows = Windows.of(frames, sampling, asofs, self._calendar)
+        return self.book_of(windows, sampling, progress)
+
+    def book_of(
+        self, windows: Windows, sampling: Sampling, progress: Progress | None = None
+    ) -> ForecastBook:
+        """As `book`, of windows that are cut already."""
         if self._store is None:
             what = f"{sampling.shape_in_words}, in memory as there is no --store"
             expect_room(len(windows), sampling.path_bytes, what)
@@ -124,9 +130,15 @@ class KronosSource:
         progress: Progress | None = None,
     ) -> Filled:
         """Compute what the store lacks and keep it there: a piece at a time is in memory."""
+        windows = Windows.of(frames, sampling, asofs, self._calendar)
+        return self.fill_store_of(windows, sampling, progress)
+
+    def fill_store_of(
+        self, windows: Windows, sampling: Sampling, progress: Progress | None = None
+    ) -> Filled:
+        """As `fill_store`, of windows that are cut already."""
         if self._store is None:
             raise ValueError("there is no store")
-        windows = Windows.of(frames, sampling, asofs, self._calendar)
         expect_room(
             len(windows), KEY_BYTES, f"{sampling.shape_in_words}, kept on disk",
             besides=bytes_at_a_time(sampling),
