@@ -280,7 +280,7 @@ class Stage:
         """All workers report to Ray, or none: the first one's clock decides."""
         now = time.monotonic()
         if self.losses is not None:
-            self.losses.flush(report.epoch + 1, report.validation_loss)
+            self.losses.end_epoch(report.validation_loss)
         due = now - self._reported >= REPORT_SECS or self.training.done
         if self.worker.total(float(due and self.worker.rank == 0)):
             self._reported = now
@@ -312,9 +312,10 @@ class LossLog:
         self._writer.add_scalar("learning_rate", rate, step)
         self._step = step
 
-    def flush(self, epoch: int, validation_loss: float) -> None:
-        self._writer.add_scalar("loss/validation", validation_loss, self._step)
-        self._writer.flush()
+    def end_epoch(self, validation_loss: float) -> None:
+        if self._writer is not None:  # else no step of this epoch was left to this process
+            self._writer.add_scalar("loss/validation", validation_loss, self._step)
+            self._writer.flush()
 
     def close(self) -> None:
         if self._writer is not None:

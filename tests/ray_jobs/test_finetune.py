@@ -143,7 +143,7 @@ def test_a_killed_worker_costs_no_step(by_two, base, tmp_path):
     assert [row["step"] for row in losses(tmp_path / "out")] == [str(n) for n in range(1, 21)]
 
 
-def test_the_same_command_again_trains_nothing(by_two, base, tmp_path, monkeypatch):
+def test_the_same_command_again_trains_nothing(base, tmp_path, monkeypatch):
     work_here(monkeypatch)
     first = a_tuning(base, tmp_path / "out")
     card = first.run("once")
@@ -294,7 +294,7 @@ def test_more_than_the_cluster_has_is_said_at_once(base, tmp_path):
         (["--train", "2020-01-01:2019-01-01", *PERIODS[2:]], 2, "its end is not after its start"),
         (["--train", "2015-01-01:2023-06-02", *PERIODS[2:]], 2, "begins before --train 2015-01-01"),
         ([*PERIODS, "--lookback", "600"], 2, "model bundled sees 512 bars at most"),
-        ([*PERIODS, "--epochs", "0"], 2, "--epochs '0'"),
+        ([*PERIODS, "--epochs", "0"], 2, "--epochs 0: input should be greater"),
         ([*PERIODS, "--objective", "mine"], 2, "--objective 'mine'"),
         (
             ["--train", "1990-01-01:1991-01-01", *PERIODS[2:]],
