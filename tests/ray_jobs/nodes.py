@@ -81,7 +81,7 @@ class Cluster:
     def run(self, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """A command beside the head, with the cluster's token."""
         return subprocess.run(
-            command, cwd=cwd, env=self.env, capture_output=True, text=True, check=False, timeout=240
+            command, cwd=cwd, env=self.env, capture_output=True, text=True, check=False, timeout=400
         )
 
     def actors(self) -> list[dict[str, Any]]:

@@ -16,15 +16,16 @@ ROOT = Path(__file__).resolve().parents[2]
 INFER = ["--data", "sample:AAPL,NVDA", "--start", "2021-01-04", "--end", "2021-01-29", "--lookback",
          "20", "--samples", "2", "--device", "cpu"]  # fmt: skip
 NOT_SHIPPED = [".git/objects/pack", "runs/mine/log.txt", "store/part", "ray_jobs/__pycache__/x.pyc"]
-NOT_NEEDED = shutil.ignore_patterns(".*_cache", ".hypothesis", ".git", "__pycache__", "*.egg-info",
-                                    "runs", "store", "tests", "docs", "build")  # fmt: skip
+PACKAGES = ["kronos", "feeds", "sandbox", "ray_jobs"]
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """This one without its tests, and with what a user's has in it."""
-    folder = tmp_path_factory.mktemp("job") / "checkout"
-    shutil.copytree(ROOT, folder, ignore=NOT_NEEDED)
+    """What a job needs of this one, and what a user's has in it."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / ".gitignore", folder)
     for name in NOT_SHIPPED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("not for a cluster")
