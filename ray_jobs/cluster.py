@@ -17,6 +17,7 @@ from typing import Any
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 import ray
 
+from ray_jobs.places import is_a_job
 from sandbox.cores import cores
 from sandbox.errors import ConfigError, WorkerError
 from sandbox.interrupts import tidied
@@ -34,10 +35,13 @@ SLOW = "timed out during startup"  # what Ray says of itself after half a minute
 def connected(address: str | None) -> Iterator[None]:
     """Ray, for as long as the block lasts.
 
-    address: `auto` for the cluster that this machine belongs to, `HOST:PORT`, None for a Ray of
-    this machine's cores that ends with the block. A process that is connected already stays so.
+    address: `auto` for the cluster that this machine belongs to, `HOST:PORT`, None for the cluster
+    that this job was submitted to, or else for a Ray of this machine's cores that ends with the
+    block. A process that is connected already stays so.
     Raises ConfigError for an address where nothing answers.
     """
+    if address is None and is_a_job():
+        address = AUTO  # Ray tells a job its cluster
     _check(address)
     if ray.is_initialized():
         yield
@@ -95,6 +99,11 @@ def _connect(address: str | None) -> None:
     try:
         _initialise(address)
     except ConnectionError as error:
+        if "InvalidAuthToken" in str(error):
+            raise ConfigError(
+                f"--ray-address {address}: this Ray asks for its token: set RAY_AUTH_MODE=token, "
+                "and RAY_AUTH_TOKEN to the token of its head"
+            ) from error
         where = "of this machine" if address == AUTO else f"at {address}"
         raise ConfigError(
             f"--ray-address {address}: no Ray {where}; start one with `ray start --head`"
@@ -122,7 +131,10 @@ def _own_cluster() -> dict[str, Any]:
     """How a Ray of this machine's cores is started."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     store = max(LEAST_STORE_BYTES, int((available_bytes() or 0) * SHARE_FOR_STORE))
-    return {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": store}
+    return {
+        "address": "local",  # else it joins one of RAY_ADDRESS, or that `ray start` left here
+        "num_cpus": cores(), "include_dashboard": False, "object_store_memory": store,
+    }  # fmt: skip
 
 
 @contextmanager

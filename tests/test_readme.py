@@ -2,7 +2,8 @@
 
 The two that install are run word for word by `.ci/run`. The others are run here as they stand, with
 a later start appended where a whole backtest would take long, and with the bundled weights where
-they name published ones.
+they name published ones. A head is started and given a job by
+`tests/ray_jobs/test_ray_two_nodes.py`: here the options of that job are read.
 """
 
 import importlib
@@ -37,7 +38,8 @@ def commands() -> list[list[str]]:
 
 
 INSTALLS = [words for words in commands() if words[:2] == ["pip", "install"]]
-RUNS = [words for words in commands() if words[:2] != ["pip", "install"]]
+RUNS = [words for words in commands() if words[0] == "python"]
+ON_A_CLUSTER = [words for words in commands() if words[0] in ("ray", "export")]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,22 @@ def test_the_readme_has_the_two_commands_that_set_everything_up():
          "strategies/uncertainty.py"],
         [".[test]", "&&", "pytest"],
     ]  # fmt: skip
+
+
+def test_the_readme_starts_a_head_and_gives_it_a_job():
+    from ray_jobs import infer
+
+    assert len(INSTALLS) + len(RUNS) + len(ON_A_CLUSTER) == len(commands())
+    *begin, job = ON_A_CLUSTER
+    assert begin == [
+        ["ray", "get-auth-token", "--generate"],
+        ["export", "RAY_AUTH_MODE=token"],
+        ["ray", "start", "--head", "--dashboard-host=127.0.0.1"],
+    ]
+    submit, command = job[: job.index("--")], job[job.index("--") + 1 :]
+    assert submit == ["ray", "job", "submit", "--working-dir", "."]
+    assert command[:3] == ["python", "-m", "ray_jobs.infer"]
+    assert infer._parser().parse_args(command[3:]).store == "/shared/store"
 
 
 def test_every_command_works(folder, monkeypatch, capsys):

@@ -1,10 +1,13 @@
-"""One Ray of this machine for all tests."""
+"""Rays of this machine: one in this process, and a cluster of two nodes, each for all tests."""
 
 import gc
 import os
 import warnings
+from types import SimpleNamespace
 
 import pytest
+
+from tests.ray_jobs.nodes import may_be_apart, started
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +26,15 @@ def two_cpus():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
     assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="session")
+def two_nodes(tmp_path_factory):
+    """Two nodes with a CPU each: `cluster`, and `private`, a folder of which the second node has
+    another one. All other folders are the same to both."""
+    if not may_be_apart():
+        pytest.skip("no mount namespaces here, for a node with folders of its own")
+    private = tmp_path_factory.mktemp("private")
+    with started(cpus=1) as cluster:
+        cluster.join(cpus=1, private=[private])
+        yield SimpleNamespace(cluster=cluster, private=private)

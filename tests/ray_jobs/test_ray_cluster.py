@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ray_jobs import cluster
 from ray_jobs.cluster import connected
 from sandbox.config import BackendOptions, ModelOptions
 from sandbox.errors import ConfigError
@@ -42,6 +43,16 @@ def test_a_dead_address_is_said_at_once():
         with pytest.raises(ConfigError, match=text), connected(address):
             pass
     assert time.monotonic() - begun < 30
+
+
+def test_a_cluster_that_asks_for_its_token_is_said(monkeypatch):
+    def refuse(**_):
+        raise ConnectionError("... RPC error: InvalidAuthToken: ... is missing or incorrect ...")
+
+    monkeypatch.setattr(cluster.ray, "init", refuse)
+    text = "^--ray-address auto: this Ray asks for its token: set RAY_AUTH_MODE=token, and RAY_A"
+    with pytest.raises(ConfigError, match=text), connected("auto"):
+        pass
 
 
 def test_a_backend_that_nobody_knows_names_the_nearest():

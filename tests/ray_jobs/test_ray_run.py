@@ -18,7 +18,7 @@ def run(tmp_path, name, *options):
         [sys.executable, "-m", "sandbox.run", *RUN, *options, "--out", str(folder),
          "--store", str(tmp_path / f"store-{name}")],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "127.0.0.1:1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder, done.stderr
@@ -26,6 +26,7 @@ def run(tmp_path, name, *options):
 
 @pytest.mark.ray
 def test_a_run_over_ray_is_the_run_of_this_machine(tmp_path):
+    """Also where the environment names a cluster, since the command does not."""
     local, _ = run(tmp_path, "local")
     over_ray, errors = run(tmp_path, "ray", "--backend", "ray")
     for name in ("trades.csv", "equity.csv", "weights.csv"):
