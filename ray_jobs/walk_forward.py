@@ -26,7 +26,7 @@ from sandbox.cli import parser as new_parser
 from sandbox.errors import RunFolderError
 from sandbox.files import write_whole
 from sandbox.interrupts import leave
-from sandbox.words import safe_name
+from sandbox.words import counted, safe_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ def _walk(args: argparse.Namespace) -> None:
     print("\n".join(score_lines(scores)))
     for name, model in ((FINE_TUNED, f"walkforward:{out}"), (ZERO_SHOT, plan.config.walk.base)):
         _trade(plan, name, model)
-    print(_report(out))
+    print("\n".join(_report(out)))
 
 
 def _begin(plan: Plan) -> None:
@@ -216,14 +216,16 @@ def _scores(plan: Plan, source: SignalSource, model: str) -> Iterator[tuple[int,
 def score_lines(scores: pd.DataFrame) -> Iterator[str]:
     """CRPS and rank IC of all test parts together."""
     whole = scores[scores["fold"] == 0]
-    for bars, rows in whole.groupby("horizon"):
-        by_model: Any = rows.set_index("model")
-        parts = [
-            f"{name} CRPS {by_model.loc[name, 'crps']:.5f}, rank IC "
-            f"{by_model.loc[name, 'rank_ic']:+.3f} (t {by_model.loc[name, 'rank_ic_t']:+.1f})"
-            for name in (ZERO_SHOT, FINE_TUNED)
-        ]
-        yield f"{bars} bars ahead: {'; '.join(parts)}"
+    groups: Any = whole.groupby("horizon")
+    for bars, rows in groups:
+        by_model = rows.set_index("model")
+        parts = [f"{name} {_score(by_model.loc[name])}" for name in (ZERO_SHOT, FINE_TUNED)]
+        yield f"{counted(bars, 'bar')} ahead: {'; '.join(parts)}"
+
+
+def _score(row: Any) -> str:
+    ranked = f", rank IC {row['rank_ic']:+.3f} (t {row['rank_ic_t']:+.1f})"
+    return f"CRPS {row['crps']:.5f}" + (ranked if row["rank_ic"] == row["rank_ic"] else "")
 
 
 def _trade(plan: Plan, name: str, model: str) -> None:
@@ -233,12 +235,14 @@ def _trade(plan: Plan, name: str, model: str) -> None:
     run_job(plan.config.run_config(model), out=plan.folder / name, bar=progress_bar)
 
 
-def _report(folder: Path) -> str:
+def _report(folder: Path) -> Sequence[str]:
+    """Write it; what it says first, and where it is."""
     from sandbox.reporting import report_process
 
     with report_process("reports.walk_forward", str(folder)) as process:
         process.finish("the report")
-    return f"Report: {folder / REPORT}"
+    verdict = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["verdict"]
+    return verdict, f"Report: {folder / REPORT}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""`python -m reports.walk_forward FOLDER`: write the report.html of a walk-forward.
+"""`python -m reports.walk_forward FOLDER`: write a walk-forward's report.html and metrics.json.
 
-From the folder's own files alone; the page opens without a network.
+From the folder's own files alone; the page opens without a network. metrics.json has what the page
+says first.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ if __name__ == "__main__":  # before the imports below, which take a second
     end_on_signals()
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from reports.commands import guarded
 from reports.files import write_whole
-from reports.interrupts import leave
+from reports.interrupts import end_with, leave
 from reports.pages import chart_scripts, render
 from reports.walk_charts import walk_charts
 from reports.walk_figures import find, verdict
@@ -25,11 +27,12 @@ from reports.walk_view import walk_view
 
 
 def write_walk_report(folder: Path) -> tuple[str, Path]:
-    """Write report.html; what it says first, and its path."""
+    """Write report.html and metrics.json; what the page says first, and its path."""
     walk = read_walk_forward(folder)
     target = folder / "report.html"
     sentence, page = walk_html(walk)
     write_whole(target, page)
+    write_whole(folder / "metrics.json", json.dumps({"verdict": sentence}, indent=2) + "\n")
     return sentence, target
 
 
@@ -49,7 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--parent", type=int, metavar="PID", help="the process that started this one: end with it"
+    )
     args = parser.parse_args(argv)
+    if args.parent is not None:
+        end_with(args.parent)
     return guarded(lambda: print(*write_walk_report(args.folder), sep="\n"), debug=args.debug)
 
 

@@ -388,7 +388,9 @@ def test_the_command_says_what_came_of_it_and_where_the_page_is(folder, page, ca
     assert main([str(folder)]) == 0
     assert capsys.readouterr().out == f"{page[0]}\n{folder / 'report.html'}\n"
     assert (folder / "report.html").read_text(encoding="utf-8") == page[1]
-    (folder / "report.html").unlink()
+    assert json.loads((folder / "metrics.json").read_text()) == {"verdict": page[0]}
+    for name in ("report.html", "metrics.json"):
+        (folder / name).unlink()
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert after == before
 
