@@ -90,27 +90,27 @@ class RayBackend:
             dtype=self._model.dtype,
             threads=self._threads,
         )
-        blocks = -(-len(windows) // batch_size(len(windows), sampling, replicas))
-        parts = np.array_split(np.arange(len(windows)), min(MOST_BLOCKS, blocks))
+        size = max(batch_size(len(windows), sampling, replicas), -(-len(windows) // MOST_BLOCKS))
         try:
-            done = self._mapped(setup, parts, replicas)
+            done = self._mapped(setup, len(windows), size, replicas)
             batches: Any = done.iter_batches(batch_size=None, batch_format="numpy")
             yield from batches
         except ray.exceptions.RayError as error:
             raise _in_words(error) from error
 
-    def _mapped(self, setup: _Setup, parts: Sequence[Array], replicas: int) -> ray.data.Dataset:
-        """What replicas make of parts of the windows' numbers, once it is iterated over."""
+    def _mapped(self, setup: _Setup, windows: int, size: int, replicas: int) -> ray.data.Dataset:
+        """What replicas make of so many windows, `size` at a time, once it is iterated over."""
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it says all that it does
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=replicas, initial_size=replicas)
         # Blocks that are there: those of ray.data.range are read by tasks, which would wait for a
         # CPU that a replica has, and the replicas for them.
+        parts = np.split(np.arange(windows), range(size, windows, size))
         numbers = ray.data.from_blocks([pa.table({ROW: part}) for part in parts])
         with warnings.catch_warnings():  # of the only way to bound restarts
             warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
             return numbers.map_batches(
-                Replica, fn_constructor_args=(setup,), batch_size=None, batch_format="numpy",
+                Replica, fn_constructor_args=(setup,), batch_size=size, batch_format="numpy",
                 compute=pool, num_cpus=self._threads, num_gpus=self._gpus,
                 max_restarts=RESTARTS, max_task_retries=RESTARTS,
             )  # fmt: skip

@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _walk(args: argparse.Namespace) -> None:
-    from ray_jobs.places import kept_place
+    from ray_jobs.places import is_a_job, kept_place
     from ray_jobs.walk_plan import Plan, WalkForwardConfig
 
     config = WalkForwardConfig.read(args.config)
@@ -77,6 +77,8 @@ def _walk(args: argparse.Namespace) -> None:
     if args.ray_address is not None:
         config = replace(config, workers=replace(config.workers, ray_address=args.ray_address))
     out = args.out or RUNS / safe_name(config.walk.name)
+    if is_a_job() and "store" not in config.run:  # the usual one would be lost with the job
+        config = replace(config, run={**config.run, "store": str(out / "store")})
     plan = Plan.of(config, out)
     _ = plan.window_counts  # raises for folds that do not fit the data
     if args.plan:
@@ -84,6 +86,8 @@ def _walk(args: argparse.Namespace) -> None:
         return
     out = kept_place(out, "--out")
     kept_place(Path(config.run_config(plan.base.name).model.store), "run: store")
+    if config.workers.storage is not None:
+        kept_place(Path(config.workers.storage), "workers: storage")
     plan = replace(plan, folder=out)
     _begin(plan)
     train_folds(plan)

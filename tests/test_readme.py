@@ -3,7 +3,8 @@
 The two that install are run word for word by `.ci/run`. The others are run here as they stand, with
 a later start appended where a whole backtest would take long, and with the bundled weights where
 they name published ones. A head is started and given a job by
-`tests/ray_jobs/test_ray_two_nodes.py`: here the options of that job are read.
+`tests/ray_jobs/test_ray_two_nodes.py`, and workers train in `tests/ray_jobs/test_finetune.py`: here
+the options of that job and of that training are read.
 """
 
 import importlib
@@ -18,6 +19,7 @@ import pytest
 
 import kronos
 from feeds import load as load_candles
+from sandbox.cli import records_of
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,7 +40,8 @@ def commands() -> list[list[str]]:
 
 
 INSTALLS = [words for words in commands() if words[:2] == ["pip", "install"]]
-RUNS = [words for words in commands() if words[0] == "python"]
+TRAINING = [words for words in commands() if words[2:3] == ["ray_jobs.finetune"]]
+RUNS = [words for words in commands() if words[0] == "python" and words not in TRAINING]
 ON_A_CLUSTER = [words for words in commands() if words[0] in ("ray", "export")]
 
 
@@ -47,6 +50,8 @@ def folder(tmp_path_factory):
     """What a reader has: the strategies, a strategy of one's own, some candles, earlier runs."""
     place = tmp_path_factory.mktemp("reader")
     shutil.copytree(ROOT / "strategies", place / "strategies")
+    (place / "ray_jobs").mkdir()
+    shutil.copy(ROOT / "ray_jobs" / "walk_forward.yaml", place / "ray_jobs")
     own = next(block for block in blocks("python") if block.startswith("# mine.py"))
     (place / "mine.py").write_text(own)
     (place / "candles").mkdir()
@@ -75,9 +80,10 @@ def test_the_readme_has_the_two_commands_that_set_everything_up():
 
 
 def test_the_readme_starts_a_head_and_gives_it_a_job():
-    from ray_jobs import infer
+    from ray_jobs import walk_forward
 
-    assert len(INSTALLS) + len(RUNS) + len(ON_A_CLUSTER) == len(commands())
+    known = INSTALLS, RUNS, TRAINING, ON_A_CLUSTER
+    assert sum(map(len, known)) == len(commands())
     *begin, job = ON_A_CLUSTER
     assert begin == [
         ["ray", "get-auth-token", "--generate"],
@@ -86,8 +92,18 @@ def test_the_readme_starts_a_head_and_gives_it_a_job():
     ]
     submit, command = job[: job.index("--")], job[job.index("--") + 1 :]
     assert submit == ["ray", "job", "submit", "--working-dir", "."]
-    assert command[:3] == ["python", "-m", "ray_jobs.infer"]
-    assert infer._parser().parse_args(command[3:]).store == "/shared/store"
+    assert command[:3] == ["python", "-m", "ray_jobs.walk_forward"]
+    assert walk_forward._parser().parse_args(command[3:]).out == Path("/shared/runs/ph")
+
+
+def test_the_readmes_training_is_one():
+    from ray_jobs import finetune
+
+    [words] = TRAINING
+    config = records_of(finetune._parser().parse_args(words[3:]), finetune.FineTuneConfig)
+    assert [period.in_words() for period in config.periods.periods] == [
+        ["2013-01-01", "2018-07-01"], ["2018-07-01", "2019-01-01"],
+    ]  # fmt: skip
 
 
 def test_every_command_works(folder, monkeypatch, capsys):

@@ -231,7 +231,8 @@ def _no_room(reasons: Sequence[str], windows: int, sampling: Sampling) -> StoreE
     needed = size_in_words(windows * sampling.path_bytes)
     return StoreError(
         f"{windows:,} forecasts ({sampling.shape_in_words}) need {needed} of disk until the run "
-        f"ends, and {', '.join(reasons)}: free some, or set TMPDIR to a folder on another disk; "
+        f"ends, and {', '.join(reasons)}: free some, choose another --store folder, or set TMPDIR "
+        f"to one with room; "
         f"{LESS}"
     )
 
