@@ -20,7 +20,7 @@ from ray_jobs.worker import VALIDATION_BATCH, LossLog, train_worker, windows_of
 from sandbox.checkpoints.series import series_before
 from sandbox.errors import ConfigError, WorkerError
 from tests.conftest import make_frame
-from tests.kronos.training.cases import MODEL_SIZES, save_tiny_checkpoint
+from tests.kronos.training.cases import save_tiny_checkpoint
 from tests.ray_jobs.trainings import (
     SMALL,
     TRAIN,
@@ -46,11 +46,8 @@ OPTIONS = [
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """Random weights, without dropout: one worker and two then take the same steps."""
-    folder = save_tiny_checkpoint(tmp_path_factory.mktemp("base"), seen_until="2022-12-31")
-    path = folder / "model" / "config.json"
-    still = {key: 0.0 if key.endswith("_p") else value for key, value in MODEL_SIZES.items()}
-    path.write_text(json.dumps(still))
-    return folder
+    folder = tmp_path_factory.mktemp("base")
+    return save_tiny_checkpoint(folder, seen_until="2022-12-31", dropout=0.0)
 
 
 @pytest.fixture(scope="module")

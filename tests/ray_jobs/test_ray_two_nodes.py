@@ -1,20 +1,33 @@
-"""A job on a Ray cluster of two nodes, submitted from a checkout: the forecasts of this machine."""
+"""A job on a Ray cluster of two nodes, submitted from a checkout: the forecasts and the weights of
+this machine."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ray_jobs.finetune import main as main_of_finetune
 from ray_jobs.infer import main
+from tests.kronos.training.cases import save_tiny_checkpoint
 from tests.ray_jobs.nodes import apart, may_be_apart
+from tests.ray_jobs.trainings import work_here
 
-pytestmark = pytest.mark.ray
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # of Ray's own settings
+]
 ROOT = Path(__file__).resolve().parents[2]
 INFER = ["--data", "sample:AAPL,NVDA", "--start", "2021-01-04", "--end", "2021-01-29", "--lookback",
          "20", "--samples", "2", "--device", "cpu"]  # fmt: skip
+TUNE = ["--data", "sample:AAPL,NVDA", "--train", "2015-01-01:2018-01-01", "--validate",
+        "2018-01-01:2018-07-01", "--stages", "predictor", "--epochs", "1", "--steps-per-epoch", "4",
+        "--batch-size", "8", "--lookback", "8", "--horizon", "3"]  # fmt: skip
 NOT_SHIPPED = [".git/objects/pack", "runs/mine/log.txt", "store/part", "ray_jobs/__pycache__/x.pyc"]
 PACKAGES = ["kronos", "feeds", "sandbox", "ray_jobs"]
 
@@ -38,10 +51,24 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def job(two_nodes, checkout, store):
-    """A job that is first refused a relative path, then given a whole one."""
+def shared(tmp_path_factory):
+    """A folder that both nodes see, with a checkpoint to start from."""
+    folder = tmp_path_factory.mktemp("tuning")
+    save_tiny_checkpoint(folder / "from", dropout=0.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def job(two_nodes, checkout, store, shared):
+    """A job that is first refused a relative path and storage that is not shared, then given what
+    it needs."""
     infer = " ".join(["python -m ray_jobs.infer --replicas 2", *INFER])
-    done = two_nodes.cluster.submit(checkout, "sh", "-c", f"{infer}; {infer} --store {store}")
+    tune = " ".join(["python -m ray_jobs.finetune --workers 2", *TUNE, f"--from {shared}/from"])
+    commands = [
+        infer, f"{infer} --store {store}",
+        f"{tune} --out {shared}/none --storage {two_nodes.private}", f"{tune} --out {shared}/out",
+    ]  # fmt: skip
+    done = two_nodes.cluster.submit(checkout, "sh", "-c", "; ".join(commands))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -67,6 +94,25 @@ def test_both_nodes_had_a_replica(two_nodes):
 def test_a_relative_path_is_refused_in_a_job(job, two_nodes):
     assert "\nerror: --store store: a job's working folder is a temporary copy, " in job
     assert not two_nodes.cluster.folders("_ray_pkg_*/store")
+
+
+def test_workers_on_two_nodes_train_what_one_trains(job, shared, tmp_path, monkeypatch, two_cpus):
+    work_here(monkeypatch)
+    alone, both = tmp_path / "alone", shared / "out"
+    assert f"wrote {both}: --model {both}" in job
+    assert main_of_finetune([*TUNE, "--from", str(shared / "from"), "--out", str(alone)]) == 0
+    losses = [pd.read_csv(folder / "losses.csv") for folder in (alone, both)]
+    assert len(losses[0]) == len(losses[1]) == 4
+    np.testing.assert_allclose(losses[0]["loss"], losses[1]["loss"], atol=1e-4)
+    stages = [json.loads((folder / "card.json").read_text())["stages"] for folder in (alone, both)]
+    best = [stage["predictor"]["best_loss"] for stage in stages]
+    assert best[0] == pytest.approx(best[1], abs=1e-4)
+
+
+def test_storage_that_one_node_does_not_see_is_refused_before_training(job, shared, two_nodes):
+    assert "\nerror: 1 of 2 workers do not see the files that this command wrote" in job
+    assert not (shared / "none").exists()
+    assert not list(two_nodes.private.glob("*/losses.csv"))
 
 
 @pytest.mark.usefixtures("job")

@@ -123,12 +123,15 @@ MODEL_SIZES = {
 }  # fmt: skip
 
 
-def save_tiny_checkpoint(folder: Path, seed: int = 0, seen_until: str | None = None) -> Path:
+def save_tiny_checkpoint(
+    folder: Path, seed: int = 0, seen_until: str | None = None, dropout: float = 0.1
+) -> Path:
     """A folder that `--model` takes, of random weights; returns it."""
+    sizes = {name: dropout if name.endswith("_p") else size for name, size in MODEL_SIZES.items()}
     with seeded(seed):
-        tokenizer, model = KronosTokenizer(**TOKENIZER_SIZES), Kronos(**MODEL_SIZES)
+        tokenizer, model = KronosTokenizer(**TOKENIZER_SIZES), Kronos(**sizes)
     save_weights(folder / "tokenizer", tokenizer.state_dict(), TOKENIZER_SIZES)
-    save_weights(folder / "model", model.state_dict(), MODEL_SIZES)
+    save_weights(folder / "model", model.state_dict(), sizes)
     card = {"max_context": 128, "seen_until": seen_until, "objective": "sandbox"}
     (folder / "card.json").write_text(json.dumps(card))
     return folder
