@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 def _walk(args: argparse.Namespace) -> None:
     from ray_jobs.places import is_a_job, kept_place
     from ray_jobs.walk_plan import Plan, WalkForwardConfig
+    from sandbox.run.prepare import prepare
 
     config = WalkForwardConfig.read(args.config)
     if args.name is not None:
@@ -81,6 +82,7 @@ def _walk(args: argparse.Namespace) -> None:
         config = replace(config, run={**config.run, "store": str(out / "store")})
     plan = Plan.of(config, out)
     _ = plan.window_counts  # raises for folds that do not fit the data
+    prepare(config.run_config(plan.base.name))  # and this for what could not be traded later
     if args.plan:
         print("\n".join(plan.lines()))
         return
