@@ -232,8 +232,7 @@ def _no_room(reasons: Sequence[str], windows: int, sampling: Sampling) -> StoreE
     return StoreError(
         f"{windows:,} forecasts ({sampling.shape_in_words}) need {needed} of disk until the run "
         f"ends, and {', '.join(reasons)}: free some, choose another --store folder, or set TMPDIR "
-        f"to one with room; "
-        f"{LESS}"
+        f"to one with room; {LESS}"
     )
 
 

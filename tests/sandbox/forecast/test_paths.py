@@ -228,9 +228,7 @@ def test_another_disk_is_used_where_the_store_s_has_no_room(store, tmp_path, mon
     assert told.startswith(
         "63 forecasts (4 paths of 3 bars each) need 0.0 MB of disk until the run"
     )
-    assert (
-        f"{store.folders()[0]} has 0.0 MB free, {other} has 0.0 MB free: free some, choose" in told
-    )
+    assert f"{store.folders()[0]} has 0.0 MB free, {other} has 0.0 MB free: free some, " in told
     assert "TMPDIR" in told and "--samples" in told and "\n" not in told
 
 
