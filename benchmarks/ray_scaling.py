@@ -4,11 +4,11 @@
     python -m benchmarks.ray_scaling --only training
 
 Forecasts: the local backend with one and two processes, then one and two replicas of one thread on
-Ray, in turn, of the same windows; a second time on replicas that run already is what a long job
-sees, so the time from the first piece to the last is given beside the whole. Processor time is that
-of the processes that compute. Training: steps a second of one worker with the whole batch and of two
-with half of it each, after the first ten steps. What other programs took of the cores meanwhile
-stands with each figure: on a busy machine ratios lie.
+Ray, in turn, of the same windows. A rate is that from the first piece to the last, as in a long
+job, and the whole time stands beside it. Processor time is that of the processes that compute.
+Training: steps a second of one worker with the whole batch and of two with half of it each, after
+the first ten. What other programs took of the cores stands with each figure: on a busy machine
+ratios lie.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import ray
 
 import kronos
@@ -147,6 +147,7 @@ def _taken(backend: Backend, windows: Windows) -> Taken:
     began = time.perf_counter()
     for rows, _ in backend.sample(windows, SAMPLING, None):
         done += len(rows)
+        ticks.look()
         first = first or (time.perf_counter(), len(rows))
     ended = time.perf_counter()
     processor, others = ticks.taken()
@@ -162,10 +163,15 @@ class _Ticks:
 
     def __init__(self) -> None:
         self._all, self._ours = _busy(), _computing()
+        self._now = dict(self._ours)
+
+    def look(self) -> None:
+        """While they run: of processes that have ended nothing is known any more."""
+        self._now |= _computing()
 
     def taken(self) -> tuple[float, float]:
-        ours = _computing()
-        used = sum(seconds - self._ours.get(pid, 0.0) for pid, seconds in ours.items())
+        self.look()
+        used = sum(seconds - self._ours.get(pid, 0.0) for pid, seconds in self._now.items())
         return used, max(0.0, _busy() - self._all - used)
 
 
@@ -175,7 +181,7 @@ def _busy() -> float:
 
 
 def _computing() -> dict[int, float]:
-    """By process: seconds of this one with those it has waited for, and of Ray's that hold a model."""
+    """By process: seconds of this one and those it waited for, and of Ray's that hold a model."""
     found: dict[int, float] = {}
     for process in psutil.process_iter(["cmdline"]):
         words = " ".join(process.info["cmdline"] or ())
@@ -196,7 +202,9 @@ def _store_bytes() -> float:
     """What has been put into Ray's object store so far, on this machine."""
     from ray._private.internal_api import node_stats
 
-    return float(node_stats().store_stats.cumulative_created_bytes)
+    [node] = ray.nodes()
+    stats = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"])
+    return float(stats.store_stats.cumulative_created_bytes)
 
 
 def training(steps: int) -> None:
