@@ -11,7 +11,8 @@ import pytest
 from feeds import bar_times
 from kronos.errors import InputError
 from sandbox.config import Sampling
-from sandbox.forecast.book import ForecastBook, KeptPaths
+from sandbox.forecast.book import ForecastBook
+from sandbox.forecast.paths import KeptPaths
 from sandbox.forecast.windows import Windows
 from sandbox.skill.scores import fair_crps, rank_correlation
 from sandbox.skill.walk import score_forecasts
