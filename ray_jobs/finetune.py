@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_jobs.options import PeriodOptions, TrainingOptions, WorkerOptions
+from ray_jobs.packages import expect_packages
 from sandbox.cli import add_data_options, guarded, option, records_of
 from sandbox.cli import parser as new_parser
 from sandbox.config import CandleOptions, Config
@@ -108,6 +109,7 @@ def add_worker_options(parent: argparse._ActionsContainer) -> None:
 
 
 def _fine_tune(args: argparse.Namespace) -> None:
+    expect_packages()
     config = records_of(args, FineTuneConfig)
     from kronos import find
     from ray_jobs.board import side_by_side

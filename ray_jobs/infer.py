@@ -60,13 +60,11 @@ def _infer(args: argparse.Namespace) -> None:
         raise ConfigError("--store none: forecasts that are kept nowhere are computed in vain")
     kept_place(Path(config.model.store), "--store")
     from sandbox.forecast.data import bar_times_inside, load_data
-    from sandbox.forecast.model import load_checkpoint
-    from sandbox.forecast.sources import KronosSource
+    from sandbox.forecast.folds import source_of
 
     candles, calendar = load_data(config.candles)
     asofs = bar_times_inside(candles, config.window)[:: args.every]
-    checkpoint = load_checkpoint(config.model.model, config.sampling.lookback)
-    source = KronosSource.of(checkpoint, config.model, config.backend, calendar)
+    source, _ = source_of(config.model, config.sampling.lookback, config.backend, calendar)
     with progress_bar("Forecasting", "forecasts") as progress:
         filled = source.fill_store(candles.frames, config.sampling, asofs, progress)
     for note in (*candles.timing, *filled.notes):

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ray_jobs.packages import expect_packages
 from sandbox.cli import guarded
 from sandbox.cli import parser as new_parser
 from sandbox.errors import RunFolderError
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _walk(args: argparse.Namespace) -> None:
+    expect_packages()
     from ray_jobs.places import is_a_job, kept_place
     from ray_jobs.walk_plan import Plan, WalkForwardConfig
     from sandbox.run.prepare import prepare

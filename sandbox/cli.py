@@ -117,7 +117,10 @@ def add_window_options(target: argparse._ActionsContainer) -> None:
 
 def add_model_options(parent: argparse._ActionsContainer) -> None:
     target = parent.add_argument_group("model")
-    option(target, "model", "bundled, mini, small, base, a folder or hub ids", metavar="NAME")
+    option(
+        target, "model", "bundled, mini, small, base, a folder, hub ids or walkforward:NAME",
+        metavar="NAME",
+    )  # fmt: skip
     option(target, "lookback", "bars the model sees", type=int, metavar="BARS")
     option(target, "horizon", "bars it forecasts", type=int, metavar="BARS")
     option(target, "samples", "paths it draws for each forecast", type=int, metavar="N")

@@ -56,14 +56,15 @@ def _parser() -> argparse.ArgumentParser:
 def _forecast(args: argparse.Namespace) -> None:
     config = records_of(args, ForecastConfig)
     from sandbox.forecast.data import load_data
-    from sandbox.forecast.model import load_checkpoint, model_sentence
+    from sandbox.forecast.folds import checkpoint_at
+    from sandbox.forecast.model import model_sentence
     from sandbox.forecast.sources import forecast_one
 
     candles, calendar = load_data(config.candles)
     frame = candles[args.symbol]
     asof = _asof(frame, args.symbol, args.asof)
     model, sampling = config.model, config.sampling
-    checkpoint = load_checkpoint(model.model, sampling.lookback)
+    checkpoint = checkpoint_at(model.model, sampling.lookback, asof)
     predictor = checkpoint.predictor(device=model.device, dtype=model.dtype)
     raw = forecast_one(predictor, sampling, args.symbol, frame, asof, calendar)
     forecast, share_repaired = raw.repaired()

@@ -22,6 +22,7 @@ from kronos import Checkpoint, Forecast
 from sandbox.config import BackendOptions, ModelOptions, Sampling
 from sandbox.errors import ConfigError, WindowError
 from sandbox.forecast.book import BarForecasts, Forecasts
+from sandbox.forecast.model import Weights, expect_context, load_checkpoint
 from sandbox.forecast.sources import Filled, KronosSource
 from sandbox.forecast.windows import Array, Calendar, Windows
 from sandbox.progress import Progress
@@ -105,8 +106,28 @@ class WalkForward:
         return f"{self.name} forecasts {self._first_day:%Y-%m-%d} to {self._last_day:%Y-%m-%d}"
 
 
-def is_walk_forward(name: str) -> bool:
-    return name.startswith(PREFIX)
+def source_of(
+    model: ModelOptions, lookback: int, backend: BackendOptions, calendar: Calendar | None
+) -> tuple[KronosSource | WalkForwardSource, Weights]:
+    """What forecasts with the model of a name, and which weights those are.
+
+    Raises ConfigError for a lookback that the model does not see, or a walk-forward that is none.
+    """
+    if model.model.startswith(PREFIX):
+        walk = find_walk_forward(model.model)
+        expect_context(walk, lookback, "--lookback")
+        return WalkForwardSource(walk, model, backend, calendar), walk
+    checkpoint = load_checkpoint(model.model, lookback)
+    return KronosSource.of(checkpoint, model, backend, calendar), checkpoint
+
+
+def checkpoint_at(name: str, lookback: int, asof: pd.Timestamp) -> Checkpoint:
+    """The weights that forecast as of then: of a walk-forward those of the fold that tests it."""
+    if not name.startswith(PREFIX):
+        return load_checkpoint(name, lookback)
+    walk = find_walk_forward(name)
+    expect_context(walk, lookback, "--lookback")
+    return walk.at(asof)
 
 
 def find_walk_forward(name: str) -> WalkForward:

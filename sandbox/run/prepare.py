@@ -16,10 +16,9 @@ from sandbox.errors import ConfigError, WindowError
 from sandbox.forecast.book import Forecasts, SignalSource
 from sandbox.forecast.calendars import NamedCalendar
 from sandbox.forecast.data import bar_times_inside, load_data
-from sandbox.forecast.folds import WalkForwardSource, find_walk_forward, is_walk_forward
-from sandbox.forecast.model import Weights, expect_context, load_checkpoint
+from sandbox.forecast.folds import source_of
+from sandbox.forecast.model import Weights
 from sandbox.forecast.naive import NAIVE, NaiveSource
-from sandbox.forecast.sources import KronosSource
 from sandbox.presets import preset_params
 from sandbox.progress import Progress
 from sandbox.run.portfolios import BENCHMARK, Loaded, Market, Portfolio, planned
@@ -203,10 +202,5 @@ def _forecaster(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster
     signal, model = config.strategy.signal, config.model
     if signal != "kronos":
         return Forecaster(NaiveSource(signal, calendar), None, calendar)
-    if is_walk_forward(model.model):
-        walk = find_walk_forward(model.model)
-        expect_context(walk, config.sampling.lookback, "--lookback")
-        return Forecaster(WalkForwardSource(walk, model, config.backend, calendar), walk, calendar)
-    checkpoint = load_checkpoint(model.model, config.sampling.lookback)
-    source = KronosSource.of(checkpoint, model, config.backend, calendar)
-    return Forecaster(source, checkpoint, calendar)
+    source, weights = source_of(model, config.sampling.lookback, config.backend, calendar)
+    return Forecaster(source, weights, calendar)

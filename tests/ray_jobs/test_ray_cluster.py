@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs import cluster
+from ray_jobs import cluster, finetune, walk_forward
 from ray_jobs.cluster import connected
 from sandbox.config import BackendOptions, ModelOptions
 from sandbox.errors import ConfigError
@@ -81,3 +81,19 @@ def test_without_ray_the_extra_is_named():
     assert done.stderr.splitlines() == [
         "error: --backend ray: ray is not installed; get it with pip install 'kronos-sandbox[ray]'"
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (finetune, ["--train", "2015-01-01:2016-01-01", "--validate", "2016-01-01:2017-01-01",
+                    "--out", "x"]),
+        (walk_forward, ["--config", str(ROOT / "ray_jobs" / "walk_forward.yaml")]),
+    ],
+)  # fmt: skip
+def test_training_without_ray_names_what_to_install(command, options, monkeypatch, capsys):
+    monkeypatch.setattr("ray_jobs.packages.PACKAGES", ("ray", "no_such_package"))
+    assert command.main(options) == 2
+    assert capsys.readouterr().err == (
+        "error: no_such_package not installed; get it with pip install 'kronos-sandbox[ray]'\n"
+    )

@@ -157,3 +157,20 @@ def test_a_run_trades_it(walk, monkeypatch, tmp_path, capsys):
     assert (written["name"], written["fingerprint"]) == (NAME, found.fingerprint)
     assert run([topk, *options, "--end", "2021-03-26", "--out", "y"]) == 1
     assert "walkforward:two forecasts 2021-01-01 to 2021-02-28" in capsys.readouterr().err
+
+
+def test_a_single_forecast_is_that_of_its_fold(walk, monkeypatch, tmp_path, capsys):
+    from sandbox.forecast.__main__ import main
+
+    plan = json.loads((walk / "walk_forward.json").read_text())
+    plan["folds"][0]["test"] = ["2021-01-01", "2021-02-01"]
+    plan["folds"][1]["test"] = ["2021-02-01", "2021-03-01"]
+    (walk / "walk_forward.json").write_text(json.dumps(plan))
+    options = ["--symbol", "AAPL", "--lookback", "20", "--samples", "4", "--out", str(tmp_path)]
+    said = []
+    for model in (NAME, str(walk / "folds" / "02")):
+        assert main([*options, "--model", model, "--asof", "2021-02-10"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1].replace(str(walk), "runs/two")
+    assert main([*options, "--model", NAME, "--asof", "2021-03-10"]) == 1
+    assert "2021-03-10 is in no test part of walkforward:two" in capsys.readouterr().err
