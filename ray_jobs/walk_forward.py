@@ -93,8 +93,9 @@ def _walk(args: argparse.Namespace) -> None:
     if config.workers.storage is not None:
         kept_place(Path(config.workers.storage), "workers: storage")
     plan = replace(plan, folder=out)
+    left = unfinished(plan)  # raises for folds that other settings have filled
     _begin(plan)
-    train_folds(plan)
+    train_folds(plan, left)
     print("\n".join(fold_lines(plan, cards(plan))))
     scores = score_folds(plan)
     print("\n".join(score_lines(scores)))
@@ -120,9 +121,8 @@ def cards(plan: Plan) -> list[dict[str, Any]]:
     return [json.loads((plan.place(fold) / "card.json").read_text()) for fold in plan.folds]
 
 
-def train_folds(plan: Plan) -> None:
-    """Fill the folders of all folds; those that are filled already are left alone."""
-    left = _unfinished(plan)
+def train_folds(plan: Plan, left: Sequence[Fold]) -> None:
+    """Fill the folders of the folds that are left."""
     if not left:
         return
     from ray_jobs.board import side_by_side
@@ -134,8 +134,9 @@ def train_folds(plan: Plan) -> None:
             pass
 
 
-def _unfinished(plan: Plan) -> list[Fold]:
-    """Where each begins from the one before, all after the first that is not finished, too."""
+def unfinished(plan: Plan) -> list[Fold]:
+    """The folds whose folders are not filled yet; where each begins from the one before, all after
+    the first of them, too. Raises ConfigError for a folder that holds another checkpoint."""
     left: list[Fold] = []
     for fold in plan.folds:
         if (left and plan.in_turn) or plan.tuning(fold).finished() is None:

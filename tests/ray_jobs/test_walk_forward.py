@@ -152,11 +152,13 @@ def test_folds_may_go_on_from_the_one_before(config, tmp_path, trained):
     assert cards[1]["seen_until"] == "2023-06-30"
 
 
-def test_another_plan_does_not_overwrite_folds(config, trained, capsys):
+def test_another_plan_overwrites_nothing(config, tmp_path, trained, capsys):
     assert main(config()) == 0
+    plan = (tmp_path / "runs" / "small" / "walk_forward.json").read_bytes()
     assert main(config(training={"epochs": 1})) == 2
     assert "holds a checkpoint of another base, other candles" in capsys.readouterr().err
     assert trained == [1, 2]
+    assert (tmp_path / "runs" / "small" / "walk_forward.json").read_bytes() == plan
 
 
 def test_a_plan_is_shown_and_nothing_done(config, tmp_path, capsys, trained):
