@@ -18,7 +18,7 @@ os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 import ray
 
 from ray_jobs.places import is_a_job
-from sandbox.cores import cores
+from sandbox.cores import cores, without_forks
 from sandbox.errors import ConfigError, WorkerError
 from sandbox.interrupts import tidied
 from sandbox.memory import available_bytes
@@ -37,7 +37,8 @@ def connected(address: str | None) -> Iterator[None]:
 
     address: `auto` for the cluster that this machine belongs to, `HOST:PORT`, None for the cluster
     that this job was submitted to, or else for a Ray of this machine's cores that ends with the
-    block. A process that is connected already stays so.
+    block. A process that is connected already stays so. Nothing is forked meanwhile: a copy of
+    this process leaves its connections to Ray waiting for an answer for ever.
     Raises ConfigError for an address where nothing answers.
     """
     if address is None and is_a_job():
@@ -46,7 +47,7 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with tidied(_shut_down):
+    with without_forks(), tidied(_shut_down):
         try:
             _connect(address)
             yield

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from sandbox import interrupts
 from sandbox.errors import WorkerError
@@ -112,8 +112,25 @@ def _close_open() -> None:
 
 
 def can_fork() -> bool:
-    """Whether a process with threads can be forked safely on this system."""
-    return sys.platform.startswith("linux")
+    """Whether this process, with the threads that it has, can be forked safely."""
+    return sys.platform.startswith("linux") and not _Forks.kept_off
+
+
+class _Forks:
+    """One for the process."""
+
+    kept_off: ClassVar[int] = 0  # blocks that run `without_forks`
+
+
+@contextmanager
+def without_forks() -> Iterator[None]:
+    """In this block all is computed in this process: for as long as it has threads or connections
+    that a forked copy of it would disturb, as gRPC's."""
+    _Forks.kept_off += 1
+    try:
+        yield
+    finally:
+        _Forks.kept_off -= 1
 
 
 def cores() -> int:

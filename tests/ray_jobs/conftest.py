@@ -3,16 +3,25 @@
 import gc
 import os
 import warnings
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from tests.ray_jobs.nodes import may_be_apart, started
 
+HERE = Path(__file__).parent
+OF_THIS_FOLDER = ExitStack()  # what ends with its last test: others fork, which Ray does not bear
 
-@pytest.fixture(scope="session")
-def two_cpus():
-    """A Ray with two CPUs, whatever the machine has."""
+
+def pytest_runtest_teardown(nextitem):
+    if nextitem is None or HERE not in nextitem.path.parents:
+        OF_THIS_FOLDER.close()
+
+
+@contextmanager
+def ray_of_two_cpus():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
@@ -26,6 +35,12 @@ def two_cpus():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
     assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="session")
+def two_cpus():
+    """A Ray with two CPUs, whatever the machine has, for all tests of this folder."""
+    OF_THIS_FOLDER.enter_context(ray_of_two_cpus())
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 from ray_jobs import cluster, finetune, walk_forward
 from ray_jobs.cluster import connected
 from sandbox.config import BackendOptions, ModelOptions
+from sandbox.cores import can_fork, without_forks
 from sandbox.errors import ConfigError
 from sandbox.forecast.backend import find_backend
 
@@ -97,3 +98,13 @@ def test_training_without_ray_names_what_to_install(command, options, monkeypatc
     assert capsys.readouterr().err == (
         "error: no_such_package not installed; get it with pip install 'kronos-sandbox[ray]'\n"
     )
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("two_cpus")
+def test_nothing_is_forked_while_this_process_is_connected():
+    """gRPC's connections do not survive it: whoever waited for an answer waited for ever."""
+    assert not can_fork()
+    with without_forks():
+        pass
+    assert not can_fork()
