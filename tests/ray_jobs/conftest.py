@@ -50,6 +50,6 @@ def two_nodes(tmp_path_factory):
     if not may_be_apart():
         pytest.skip("no mount namespaces here, for a node with folders of its own")
     private = tmp_path_factory.mktemp("private")
-    with started(cpus=1) as cluster:
-        cluster.join(cpus=1, private=[private])
-        yield SimpleNamespace(cluster=cluster, private=private)
+    cluster = OF_THIS_FOLDER.enter_context(started(cpus=1))
+    cluster.join(cpus=1, private=[private])
+    return SimpleNamespace(cluster=cluster, private=private)
