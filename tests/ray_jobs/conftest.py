@@ -17,7 +17,10 @@ OF_THIS_FOLDER = ExitStack()  # what ends with its last test: others fork, which
 
 def pytest_runtest_teardown(nextitem):
     if nextitem is None or HERE not in nextitem.path.parents:
-        OF_THIS_FOLDER.close()
+        with warnings.catch_warnings():  # Ray does not wait for the processes that it has ended
+            warnings.simplefilter("ignore", ResourceWarning)
+            OF_THIS_FOLDER.close()
+            gc.collect()
 
 
 @contextmanager
@@ -31,9 +34,6 @@ def ray_of_two_cpus():
         patch.setattr(cluster, "cores", lambda: 2)
         with cluster.connected(None):
             yield
-    with warnings.catch_warnings():  # Ray does not wait for the processes that it has ended
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
     assert not ray.is_initialized()
 
 

@@ -51,6 +51,8 @@ def test_a_cluster_that_asks_for_its_token_is_said(monkeypatch):
         raise ConnectionError("... RPC error: InvalidAuthToken: ... is missing or incorrect ...")
 
     monkeypatch.setattr(cluster.ray, "init", refuse)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "_shut_down", lambda: None)
     text = "^--ray-address auto: this Ray asks for its token: set RAY_AUTH_MODE=token, and RAY_A"
     with pytest.raises(ConfigError, match=text), connected("auto"):
         pass

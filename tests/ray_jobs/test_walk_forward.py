@@ -226,7 +226,7 @@ def test_few_cpus_take_one_fold_at_a_time(config, tmp_path, monkeypatch):
         ({"training": {"batch_size": 7}, "workers": {"workers": 2}}, 2, "must be a multiple of 2"),
         ({"run": {"model": "mini"}}, 2, "run: model is not set there: the folds decide it"),
         ({"run": {"sampels": 3}}, 2, "--sampels: no such option; did you mean samples?"),
-        ({"run": {"strategies": "nowhere.py"}}, 2, "nowhere.py: no such strategy file"),
+        ({"run": {"strategies": "nowhere.py"}}, 1, "nowhere.py: no such strategy file"),
         ({"run": {"params": {"kk": 3}}}, 2, "kk"),
         ({"from": "nothing"}, 1, "unknown model 'nothing'"),
         ({"data": "parquet:none*"}, 1, "none*"),

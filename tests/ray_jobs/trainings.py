@@ -37,6 +37,7 @@ def work_here(monkeypatch):
     """One worker, in the test's own process; what it reports to Ray is in the list returned."""
     reports = []
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
+    monkeypatch.setattr(worker.torch, "set_num_threads", lambda _: None)  # other tests' too
     monkeypatch.setattr(worker.ray.train, "get_context", lambda: context)
     monkeypatch.setattr(worker.ray.train, "report", reports.append)
     monkeypatch.setattr(worker.ray.train.torch, "prepare_model", lambda model: model)
