@@ -180,8 +180,8 @@ def test_nothing_after_validation_matters(base, tmp_path, monkeypatch):
 def test_where_nothing_is_better_the_base_comes_back_to_the_byte(tmp_path, monkeypatch):
     """A base that knows something: absurd rates can be better than random weights."""
     reports, base = work_here(monkeypatch), kronos.hub.BUNDLED
-    tuning = a_tuning(base, tmp_path / "out", stages="both", learning_rate=0.5,
-                      tokenizer_learning_rate=5.0)  # fmt: skip
+    tuning = a_tuning(base, tmp_path / "out", stages="both", learning_rate=0.05,
+                      tokenizer_learning_rate=0.05)  # fmt: skip
     card = tuning.run("absurd")
     assert card["is_base"]
     assert {name: stage["best_epoch"] for name, stage in card["stages"].items()} == {
