@@ -119,9 +119,22 @@ def _positions(series: CandleSeries, start: np.datetime64, end: np.datetime64) -
     return int(low), int(high)
 
 
-def _refuse_empty(
-    kind: str, windows: WindowDataset, start: np.datetime64, end: np.datetime64
+def _cut(
+    series: Mapping[str, CandleSeries],
+    shape: WindowShape,
+    period: tuple[np.datetime64, np.datetime64],
+    stride: int,
+    kind: str,
+    *,
+    reach: int,
 ) -> WindowDataset:
+    """Windows that end before the period does and begin in it, or up to `reach` bars before it."""
+    start, end = period
+    starts = {}
+    for name, candles in series.items():
+        low, high = _positions(candles, start, end)
+        starts[name] = list(range(max(low - reach, 0), high - shape.bars + 1, stride))
+    windows = WindowDataset(series, shape, starts)
     if len(windows) == 0:
         ranges = [_positions(series, start, end) for series in windows.series.values()]
         shape, longest = windows.shape, max((high - low for low, high in ranges), default=0)
@@ -144,11 +157,7 @@ def train_windows(
 
     Raises `TrainingError` where there is none.
     """
-    starts = {}
-    for name, candles in series.items():
-        low, high = _positions(candles, start, end)
-        starts[name] = list(range(low, high - shape.bars + 1, stride))
-    return _refuse_empty("training", WindowDataset(series, shape, starts), start, end)
+    return _cut(series, shape, (start, end), stride, "training", reach=0)
 
 
 def target_windows(
@@ -163,12 +172,7 @@ def target_windows(
 
     Raises `TrainingError`, which calls them windows of that `kind`, where there is none.
     """
-    starts = {}
-    for name, candles in series.items():
-        low, high = _positions(candles, start, end)
-        first = max(low - shape.lookback, 0)
-        starts[name] = list(range(first, high - shape.bars + 1, stride))
-    return _refuse_empty(kind, WindowDataset(series, shape, starts), start, end)
+    return _cut(series, shape, (start, end), stride, kind, reach=shape.lookback)
 
 
 def validation_windows(

@@ -116,6 +116,12 @@ class TrainingRun:
         return self.steps_per_epoch * self.config.epochs
 
     @property
+    def steps_done(self) -> int:
+        """Optimiser steps so far, over all epochs."""
+        at = self.progress
+        return at.epoch * self.steps_per_epoch + math.ceil(at.batch / self.config.accumulation)
+
+    @property
     def done(self) -> bool:
         """Every epoch has run, or none of the last `patience` validated better."""
         at, patience = self.progress, self.config.patience
@@ -131,8 +137,7 @@ class TrainingRun:
         """Train on the rest of the running epoch; yields every step's loss after the step."""
         source = islice(batches, self.batches_per_epoch - self.progress.batch)
         while group := list(islice(source, self.config.accumulation)):
-            at = self.progress
-            step = at.epoch * self.steps_per_epoch + at.batch // self.config.accumulation
+            at, step = self.progress, self.steps_done
             loss = train_step(
                 self.objective,
                 group,
