@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from reports.files import ReportError
+from reports.interrupts import end_with
+
+
+def parsed(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """The options of a command that another process may start, and which then ends with it."""
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--parent", type=int, metavar="PID", help="the process that started this one: end with it"
+    )
+    args = parser.parse_args(argv)
+    if args.parent is not None:
+        end_with(args.parent)
+    return args
 
 
 def guarded(work: Callable[[], None], *, debug: bool) -> int:

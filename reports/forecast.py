@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from reports.charts import Chart, ChartView, Series, Value, chart_data, chart_view
-from reports.commands import guarded
+from reports.commands import guarded, parsed
 from reports.files import ReportError, one_line, write_whole
 from reports.formats import counted, shown
-from reports.interrupts import end_with, leave
+from reports.interrupts import leave
 from reports.pages import chart_scripts, render
 from reports.tables import Cell, Column, Row, Table
 
@@ -240,13 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("data", type=Path, metavar="DATA.json")
     parser.add_argument("--out", type=Path, required=True, metavar="PAGE.html")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument(
-        "--parent", type=int, metavar="PID", help="the process that started this one: end with it"
-    )
-    args = parser.parse_args(argv)
-    if args.parent is not None:
-        end_with(args.parent)
+    args = parsed(parser, argv)
 
     def draw() -> None:
         write_whole(args.out, forecast_html(read_forecast(args.data)))

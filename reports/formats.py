@@ -21,6 +21,10 @@ def fine_percent(value: float) -> str:
     return f"{value:,.2f} %"
 
 
+def signed_fine_percent(value: float) -> str:
+    return f"{value:+.2f} %"
+
+
 def whole_percent(value: float) -> str:
     return f"{value:,.0f} %"
 
@@ -31,6 +35,35 @@ def ratio(value: float) -> str:
 
 def signed_ratio(value: float) -> str:
     return f"{value:+.2f}"
+
+
+def signed_tenths(value: float) -> str:
+    return f"{value:+.1f}"
+
+
+def signed_thousandths(value: float) -> str:
+    return f"{value:+.3f}"
+
+
+def loss(value: float) -> str:
+    """Of training, in nats or squared deviations."""
+    return f"{value:.4f}"
+
+
+def signed_loss(value: float) -> str:
+    return f"{value:+.4f}" if value else "0"
+
+
+def crps(value: float) -> str:
+    return f"{value:.5f}"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`"""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def whole(value: float) -> str:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from reports import fills
-from reports.commands import guarded
+from reports.commands import guarded, parsed
 from reports.costs import all_costs
 from reports.curves import report_charts
 from reports.files import write_whole
 from reports.fills import fills_page
 from reports.folder import Run, read_run
-from reports.interrupts import end_with, leave
+from reports.interrupts import leave
 from reports.metrics import all_figures
 from reports.pages import chart_scripts, fills_script, load_templates, render
 from reports.quant import load_quantstats
@@ -75,19 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Write a run folder's report.html, fills.html, tear sheets and metrics.json.",
     )
     parser.add_argument("folder", type=Path, nargs="?", metavar="RUN_FOLDER")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument(
         "--wait",
         action="store_true",
         help="import what takes long, then wait for a line on the standard input with the folder; "
         "where it ends without one, write nothing",
     )
-    parser.add_argument(
-        "--parent", type=int, metavar="PID", help="the process that started this one: end with it"
-    )
-    args = parser.parse_args(argv)
-    if args.parent is not None:
-        end_with(args.parent)
+    args = parsed(parser, argv)
     if args.wait == (args.folder is not None):
         parser.error("a RUN_FOLDER is needed, or --wait without one")
     folder = _awaited_folder() if args.wait else args.folder

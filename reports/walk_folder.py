@@ -16,7 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from reports.files import ReportError, one_line
@@ -197,8 +196,8 @@ def _fold(folder: Path, entry: Mapping[str, Any]) -> Fold:
 
 def _stage(entry: Mapping[str, Any]) -> Stage:
     return Stage(
-        base_loss=_number(entry["base_loss"]),
-        best_loss=_number(entry["best_loss"]),
+        base_loss=known(entry["base_loss"]),
+        best_loss=known(entry["best_loss"]),
         best_epoch=int(entry["best_epoch"]),
         epochs_run=int(entry["epochs_run"]),
         steps_run=int(entry["steps_run"]),
@@ -206,8 +205,8 @@ def _stage(entry: Mapping[str, Any]) -> Stage:
         history=[
             Epoch(
                 epoch=int(row["epoch"]),
-                train_loss=_number(row.get("train_loss")),
-                validation_loss=_number(row.get("validation_loss")),
+                train_loss=known(row.get("train_loss")),
+                validation_loss=known(row.get("validation_loss")),
             )
             for row in entry["history"]
         ],
@@ -273,15 +272,11 @@ def _day(date: str | None) -> pd.Timestamp | None:
     return None if date is None else pd.Timestamp(str(date)).tz_localize(None).normalize()
 
 
-def _number(value: Any) -> float | None:
+def known(value: Any) -> float | None:
+    """A number, None where it is not defined."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _unreadable(folder: Path, path: Path, error: Exception) -> ReportError:
     where = path.relative_to(folder)
     return ReportError(f"{folder} is not the folder of a walk-forward: {where}: {one_line(error)}")
-
-
-def known(value: Any) -> float | None:
-    """A score, None where it is not defined."""
-    return float(value) if np.isfinite(value) else None

@@ -16,9 +16,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.commands import guarded
+from reports.commands import guarded, parsed
 from reports.files import write_whole
-from reports.interrupts import end_with, leave
+from reports.interrupts import leave
 from reports.pages import chart_scripts, render
 from reports.walk_charts import walk_charts
 from reports.walk_figures import find, verdict
@@ -51,13 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Write a walk-forward's report.html: its folds, before and after fine-tuning.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument(
-        "--parent", type=int, metavar="PID", help="the process that started this one: end with it"
-    )
-    args = parser.parse_args(argv)
-    if args.parent is not None:
-        end_with(args.parent)
+    args = parsed(parser, argv)
     return guarded(lambda: print(*write_walk_report(args.folder), sep="\n"), debug=args.debug)
 
 

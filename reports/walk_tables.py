@@ -5,7 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from reports.formats import NOTHING, counted, shown
+from reports.formats import (
+    NOTHING,
+    counted,
+    crps,
+    duration,
+    loss,
+    shown,
+    signed_fine_percent,
+    signed_loss,
+    signed_tenths,
+    signed_thousandths,
+)
 from reports.tables import Cell, Column, ColumnGroup, Row, Table
 from reports.walk_figures import crps_pair, score, seen_days
 from reports.walk_folder import ALL_FOLDS, MODELS, Fold, Stage, WalkForward
@@ -74,12 +85,12 @@ def _stage_cells(stage: Stage | None, *, edge: bool) -> list[Cell]:
     kept = f"epoch {stage.best_epoch} of {stage.epochs_run}" if stage.improved else "the base"
     change = _change(stage.base_loss, stage.best_loss)
     return [
-        Cell(text=shown(stage.base_loss, _loss), classes=first),
-        Cell(text=shown(stage.best_loss, _loss)),
-        Cell(text=shown(change, _signed_loss), classes=_tint(change, lower_is_better=True)),
+        Cell(text=shown(stage.base_loss, loss), classes=first),
+        Cell(text=shown(stage.best_loss, loss)),
+        Cell(text=shown(change, signed_loss), classes=_tint(change, lower_is_better=True)),
         Cell(text=kept),
         Cell(text=f"{stage.steps_run:,}"),
-        Cell(text=_duration(stage.seconds)),
+        Cell(text=duration(stage.seconds)),
     ]
 
 
@@ -129,9 +140,9 @@ def _crps_cells(walk: WalkForward, fold: int, horizon: int) -> Sequence[Cell]:
     before, after = crps_pair(walk, fold, horizon)
     change = None if before is None or after is None or before == 0 else 100 * (after / before - 1)
     return [
-        Cell(text=shown(before, _crps)),
-        Cell(text=shown(after, _crps)),
-        Cell(text=shown(change, _fine_change), classes=_tint(change, lower_is_better=True)),
+        Cell(text=shown(before, crps)),
+        Cell(text=shown(after, crps)),
+        Cell(text=shown(change, signed_fine_percent), classes=_tint(change, lower_is_better=True)),
     ]
 
 
@@ -141,7 +152,7 @@ def _rank_ic_cells(walk: WalkForward, fold: int, horizon: int) -> Sequence[Cell]
     change = _change(before, after)
     return [
         *(Cell(text=_with_t(ic, t)) for ic, t in zip((before, after), ts, strict=True)),
-        Cell(text=shown(change, _ic), classes=_tint(change, lower_is_better=False)),
+        Cell(text=shown(change, signed_thousandths), classes=_tint(change, lower_is_better=False)),
     ]
 
 
@@ -152,7 +163,11 @@ def _counts(walk: WalkForward, fold: int, horizon: int, name: str) -> str:
 
 
 def _with_t(ic: float | None, t: float | None) -> str:
-    return f"{shown(ic, _ic)} ({shown(t, _t)})" if ic is not None else NOTHING
+    return (
+        f"{shown(ic, signed_thousandths)} ({shown(t, signed_tenths)})"
+        if ic is not None
+        else NOTHING
+    )
 
 
 def _heads(names: Sequence[str]) -> list[Column]:
@@ -177,34 +192,3 @@ def _tint(change: float | None, *, lower_is_better: bool) -> str:
     if not change:
         return ""
     return "up" if (change < 0) == lower_is_better else "down"
-
-
-def _loss(value: float) -> str:
-    return f"{value:.4f}"
-
-
-def _signed_loss(value: float) -> str:
-    return f"{value:+.4f}" if value else "0"
-
-
-def _crps(value: float) -> str:
-    return f"{value:.5f}"
-
-
-def _fine_change(value: float) -> str:
-    return f"{value:+.2f} %"
-
-
-def _ic(value: float) -> str:
-    return f"{value:+.3f}"
-
-
-def _t(value: float) -> str:
-    return f"{value:+.1f}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
