@@ -23,7 +23,7 @@ import csv
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from sandbox.forecast.backend import Backend, LocalBackend
 from sandbox.forecast.windows import Windows
 
 SAMPLING = Sampling()
+LOCAL, RAY = "local, processes of one thread", "Ray, replicas of one thread"
 WARM_UP_STEPS = 10
 TRAIN = Period(np.datetime64("2013-01-01", "us"), np.datetime64("2018-07-01", "us"))
 VALIDATE = Period(np.datetime64("2018-07-01", "us"), np.datetime64("2018-08-15", "us"))
@@ -87,21 +88,19 @@ def forecasts(model: str, count: int) -> None:
     net, tokenizer = _nets(model)
     checkpoint = _Nets(net, tokenizer)
     predictor = KronosPredictor(net, tokenizer, "cpu", CONTEXT)
-    ways: dict[str, Callable[[], Backend]] = {
-        "local, 1 process": lambda: LocalBackend(predictor, 1),
-        "local, 2 processes": lambda: LocalBackend(predictor, 2),
-        "Ray, 1 replica": lambda: _on_ray(checkpoint, 1),
-        "Ray, 2 replicas": lambda: _on_ray(checkpoint, 2),
+    ways: dict[tuple[str, int], Callable[[], Backend]] = {
+        (LOCAL, 1): lambda: LocalBackend(predictor, 1),
+        (LOCAL, 2): lambda: LocalBackend(predictor, 2),
+        (RAY, 1): lambda: _on_ray(checkpoint, 1),
+        (RAY, 2): lambda: _on_ray(checkpoint, 2),
     }
     print(f"{model}: {len(windows):,} forecasts of {SAMPLING.shape_in_words}")
     found = {}
-    with connected(None):
-        for name, backend in ways.items():
-            before = _store_bytes()
-            found[name] = taken = _taken(backend(), windows)
-            base = found[
-                f"local, {name.split()[1].rstrip(',')} process{'es' if '2' in name else ''}"
-            ]
+    for (kind, number), backend in ways.items():
+        with connected(None) if kind == RAY else nullcontext():
+            name, before = f"{kind}: {number}", _store_bytes() if kind == RAY else 0.0
+            found[kind, number] = taken = _taken(backend(), windows)
+            base = found[LOCAL, number]
             print(
                 f"  {name}: {taken.rate:,.1f} a second once it runs ({taken.wall:.1f} s in all), "
                 f"{taken.rate_of_processors:,.1f} per processor second, others took "
@@ -109,7 +108,7 @@ def forecasts(model: str, count: int) -> None:
                 f"second {taken.rate_of_processors / base.rate_of_processors:.2f}",
                 flush=True,
             )
-            if "Ray" in name:
+            if kind == RAY:
                 grown = (_store_bytes() - before) / len(windows)
                 path = SAMPLING.path_bytes
                 print(f"    object store: {grown:,.0f} bytes a forecast, its paths are {path:,}")

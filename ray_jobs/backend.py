@@ -22,7 +22,7 @@ import ray.util.annotations
 
 from feeds import COLUMNS
 from kronos import Checkpoint, KronosPredictor
-from ray_jobs.cluster import connected, expect_resources
+from ray_jobs.cluster import connected, expect_resources, room_for
 from ray_jobs.errors import last_line, received, sent
 from sandbox.config import BackendOptions, ModelOptions, Sampling
 from sandbox.errors import SandboxError, WorkerError
@@ -71,11 +71,7 @@ class RayBackend:
         """As many as the cluster has room for, unless told."""
         if self._options.replicas is not None:
             return self._options.replicas
-        total = ray.cluster_resources()
-        room = total.get("CPU", 1.0) // self._threads
-        if self._gpus:
-            room = min(room, total.get("GPU", 0.0) // self._gpus)
-        return int(max(1, min(room, windows)))
+        return max(1, min(room_for(self._threads, self._gpus), windows))
 
     def _batches(
         self, windows: Windows, sampling: Sampling, replicas: int

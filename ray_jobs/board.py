@@ -10,10 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 
-from sandbox.interrupts import tidied
+from sandbox.progress import live_bars
 
 LOOK_SECS = 0.5  # between looks at the board
 Result = TypeVar("Result")
@@ -82,36 +81,30 @@ Draw = Callable[[Mapping[str, Standing]], None]
 @contextmanager
 def _drawn() -> Iterator[Draw]:
     """A function that draws a bar for every training."""
-    console = Console(stderr=True)
-    bars = Progress(
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[told]}"),
-        console=console,
     )
-    tasks: dict[str, TaskID] = {}
-    waiting = bars.add_task("waiting for workers", total=None, told="")
+    with live_bars(*columns) as bars:
+        tasks: dict[str, TaskID] = {}
+        waiting = bars.add_task("waiting for workers", total=None, told="")
 
-    def draw(standings: Mapping[str, Standing]) -> None:
-        if not bars.live.is_started:
-            bars.start()
-        if standings:
-            bars.update(waiting, visible=False)
-        for name, at in sorted(standings.items()):
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=at.steps, told="")
-            bars.update(
-                tasks[name], description=f"{name} {at.stage}", completed=at.step, total=at.steps,
-                told=in_words(at),
-            )  # fmt: skip
+        def draw(standings: Mapping[str, Standing]) -> None:
+            if not bars.live.is_started:
+                bars.start()
+            if standings:
+                bars.update(waiting, visible=False)
+            for name, at in sorted(standings.items()):
+                if name not in tasks:
+                    tasks[name] = bars.add_task(name, total=at.steps, told="")
+                bars.update(
+                    tasks[name], description=f"{name} {at.stage}", completed=at.step,
+                    total=at.steps, told=in_words(at),
+                )  # fmt: skip
 
-    with tidied(lambda: bars.stop() if bars.live.is_started else None):
-        try:
-            yield draw
-        finally:
-            if bars.live.is_started:
-                bars.stop()
+        yield draw
 
 
 def in_words(at: Standing) -> str:

@@ -55,6 +55,15 @@ def connected(address: str | None) -> Iterator[None]:
             _shut_down()
 
 
+def room_for(cpus: float, gpus: float) -> int:
+    """How many things of so many CPUs and GPUs each the cluster holds side by side; 1 at least."""
+    total = ray.cluster_resources()
+    room = total.get("CPU", 1.0) // cpus
+    if gpus:
+        room = min(room, total.get("GPU", 0.0) // gpus)
+    return max(1, int(room))
+
+
 def expect_resources(count: int, cpus: float, gpus: float, thing: str = "replica") -> None:
     """Raises ConfigError where the cluster does not have what so many replicas (or other
     things) take: Ray would wait for it without end."""

@@ -14,8 +14,8 @@ if __name__ == "__main__":  # before the imports below, which take a second
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ray_jobs.options import PeriodOptions, TrainingOptions, WorkerOptions
 from ray_jobs.packages import expect_packages
@@ -68,11 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_training_options(parent: argparse._ActionsContainer) -> None:
-    group = parent.add_argument_group("training")
-
-    def add(name: str, help_text: str, **kind: Any) -> None:
-        option(group, name, help_text, of=FineTuneConfig, **kind)
-
+    add = partial(option, parent.add_argument_group("training"), of=FineTuneConfig)
     add("objective", "the losses: published, or sandbox, which the bundled model was finished on "
         "(default: those of the base)", metavar="NAME")  # fmt: skip
     add("stages", "what is trained: both, predictor, tokenizer", metavar="NAME")
@@ -93,11 +89,7 @@ def add_training_options(parent: argparse._ActionsContainer) -> None:
 
 
 def add_worker_options(parent: argparse._ActionsContainer) -> None:
-    group = parent.add_argument_group("workers")
-
-    def add(name: str, help_text: str, **kind: Any) -> None:
-        option(group, name, help_text, of=FineTuneConfig, **kind)
-
+    add = partial(option, parent.add_argument_group("workers"), of=FineTuneConfig)
     add("ray_address", "auto or HOST:PORT of a Ray cluster (default: a Ray of this machine)",
         metavar="ADDRESS")  # fmt: skip
     add("workers", "that share every batch", type=int, metavar="N")

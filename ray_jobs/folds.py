@@ -146,10 +146,13 @@ def _fold(
 ) -> Fold:
     end = _before(number, "gap", options.gap, test.start, times)
     middle = _before(number, "validate", options.validate, end, times)
-    start = BEGINNING if options.train is None else anchor
-    if start is None and options.train is not None:
+    start: np.datetime64
+    if options.train is None:
+        start = BEGINNING
+    elif anchor is None:
         start = _before(number, "train", options.train, middle, times)
-    assert start is not None
+    else:
+        start = anchor
     fold = Fold(number=number, train=Period(start, middle), validate=Period(middle, end), test=test)
     for part, name in ((fold.validate, "validation"), (fold.train, "training")):
         if not len(_inside(part, times)):

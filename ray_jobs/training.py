@@ -26,6 +26,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from feeds import Candles
 from kronos import Checkpoint
+from kronos.hub import BUNDLED
 from kronos.training.dataset import CandleSeries
 from ray_jobs.cluster import expect_resources
 from ray_jobs.errors import last_line, received
@@ -41,10 +42,12 @@ from ray_jobs.worker import (
     train_worker,
     windows_of,
 )
+from sandbox.checkpoints.card import read_card
 from sandbox.checkpoints.finetuned import FineTuned, finished
 from sandbox.checkpoints.series import series_before, series_hash
 from sandbox.errors import ConfigError, WorkerError
 from sandbox.forecast.model import expect_context
+from sandbox.run.folder import package_versions
 from sandbox.words import counted
 
 FORMAT = 1  # raised when the same settings come to train something else
@@ -55,12 +58,14 @@ PACKAGES = ("torch", "ray", "numpy", "pandas")
 class FineTuning:
     """A checked fine-tuning: everything that decides it, nothing computed.
 
-    series: bars before the end of validation alone, so that no later one can matter.
+    series: bars before the end of validation alone, so that no later one can matter; `data_hash` is
+    theirs.
     """
 
     base: Checkpoint
     spec: str
     series: Mapping[str, CandleSeries]
+    data_hash: str
     options: TrainingOptions
     objective: str
     train: Period
@@ -89,16 +94,16 @@ class FineTuning:
             options.config_of(stage, workers.workers)  # raises for a batch that cannot be shared
         series = series_before(candles.frames, validate.end)
         windows = windows_of(series, options, train, validate)
-        objective = options.objective or objective_of(base)
+        objective, data_hash = objective_for(options, base), series_hash(series)
         decisive = {
-            "format": FORMAT, "base": base.fingerprint, "data": series_hash(series),
+            "format": FORMAT, "base": base.fingerprint, "data": data_hash,
             "objective": objective, "options": asdict(options), "workers": workers.workers,
             "train": train.in_words(), "validate": validate.in_words(),
         }  # fmt: skip
         text = json.dumps(decisive, sort_keys=True)
         return cls(
-            base=base, spec=candles.spec, series=series, options=options, objective=objective,
-            train=train, validate=validate, workers=workers, out=out,
+            base=base, spec=candles.spec, series=series, data_hash=data_hash, options=options,
+            objective=objective, train=train, validate=validate, workers=workers, out=out,
             identity=hashlib.sha256(text.encode()).hexdigest(),
             windows=(len(windows[0]), len(windows[1])),
         )  # fmt: skip
@@ -143,15 +148,7 @@ class FineTuning:
 
     def in_words(self, card: Mapping[str, Any]) -> str:
         """What came of it, a line for each stage and one for the folder."""
-        lines = [
-            f"{name}: validation loss {stage['base_loss']:.4f} before, "
-            + (
-                f"{stage['best_loss']:.4f} after epoch {stage['best_epoch']}"
-                if stage["best_epoch"]
-                else f"no epoch of {stage['epochs_run']} was better: the base is kept"
-            )
-            for name, stage in card["stages"].items()
-        ]
+        lines = [f"{name}: {stage_in_words(stage)}" for name, stage in card["stages"].items()]
         same = "; it holds the base, byte for byte" if card["is_base"] else ""
         return "\n".join([*lines, f"wrote {self.out}{same}: --model {self.out}"])
 
@@ -212,7 +209,7 @@ class FineTuning:
                 "seen_until": base.seen_until and base.seen_until.isoformat(),
             },
             "data": {
-                "spec": self.spec, "hash": series_hash(self.series), "symbols": len(self.series),
+                "spec": self.spec, "hash": self.data_hash, "symbols": len(self.series),
             },
             "train": self.train.in_words(),
             "validate": self.validate.in_words(),
@@ -224,7 +221,7 @@ class FineTuning:
             | {"objective": self.objective, "workers": self.workers.workers},
             "stages": dict(stages),
             "versions": {"python": platform.python_version()}
-            | {name: _version(name) for name in PACKAGES},
+            | package_versions(PACKAGES),
         }  # fmt: skip
 
     def _clear(self, folder: Path) -> None:
@@ -234,20 +231,23 @@ class FineTuning:
             shutil.rmtree(self.storage, ignore_errors=True)
 
 
-def objective_of(base: Checkpoint) -> str:
-    """What the base was trained by: fine-tuned ones say so in their card."""
-    from kronos.hub import BUNDLED
+def stage_in_words(stage: Mapping[str, Any]) -> str:
+    """What a stage of a card did to the validation loss."""
+    came = f"{stage['best_loss']:.4f} after epoch {stage['best_epoch']}"
+    if not stage["best_epoch"]:
+        came = f"no epoch of {stage['epochs_run']} was better: the base is kept"
+    return f"validation loss {stage['base_loss']:.4f} before, {came}"
 
-    card = base.model_folder.parent / "card.json"
-    if base.model_folder.parent == BUNDLED:
+
+def objective_for(options: TrainingOptions, base: Checkpoint) -> str:
+    """The losses asked for, or else what the base was trained by: fine-tuned ones say so in their
+    card."""
+    folder = base.model_folder.parent
+    if options.objective is not None:
+        return options.objective
+    if folder == BUNDLED:
         return "sandbox"
     try:
-        return str(json.loads(card.read_text(encoding="utf-8")).get("objective", "published"))
+        return str(read_card(folder).get("objective", "published"))
     except (OSError, ValueError):
         return "published"
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)

@@ -25,7 +25,7 @@ from ray_jobs.packages import expect_packages
 from sandbox.cli import guarded
 from sandbox.cli import parser as new_parser
 from sandbox.errors import RunFolderError
-from sandbox.files import write_whole
+from sandbox.files import RUNS, write_whole
 from sandbox.interrupts import leave
 from sandbox.words import counted, safe_name
 
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from sandbox.forecast.book import SignalSource
 
 INTERRUPTED = "finished folds are kept, and the same command goes on from there"
-RUNS = Path("runs")
-PLAN, SCORES, REPORT = "walk_forward.json", "scores.csv", "report.html"
+SCORES, REPORT = "scores.csv", "report.html"
 FINE_TUNED, ZERO_SHOT = "fine-tuned", "zero-shot"
 CPUS_FOR_SEVERAL = 4  # fewer are left to one fold at a time
 FIRST_BARS = (1, 5)  # ahead, at which forecasts are scored beside the last
@@ -82,29 +81,29 @@ def _walk(args: argparse.Namespace) -> None:
     out = args.out or RUNS / safe_name(config.walk.name)
     if is_a_job() and "store" not in config.run:  # the usual one would be lost with the job
         config = replace(config, run={**config.run, "store": str(out / "store")})
+    if not args.plan:
+        out = kept_place(out, "--out")
+        kept_place(Path(config.run_config(config.walk.base).model.store), "run: store")
+        if config.workers.storage is not None:
+            kept_place(Path(config.workers.storage), "workers: storage")
     plan = Plan.of(config, out)
-    _ = plan.window_counts  # raises for folds that do not fit the data
-    prepare(config.run_config(plan.base.name))  # and this for what could not be traded later
+    prepare(config.run_config(plan.base.name))  # raises for what could not be traded later
     if args.plan:
         print("\n".join(plan.lines()))
         return
-    out = kept_place(out, "--out")
-    kept_place(Path(config.run_config(plan.base.name).model.store), "run: store")
-    if config.workers.storage is not None:
-        kept_place(Path(config.workers.storage), "workers: storage")
-    plan = replace(plan, folder=out)
     left = unfinished(plan)  # raises for folds that other settings have filled
     _begin(plan)
     train_folds(plan, left)
     print("\n".join(fold_lines(plan, cards(plan))))
     scores = score_folds(plan)
     print("\n".join(score_lines(scores)))
-    for name, model in ((FINE_TUNED, f"walkforward:{out}"), (ZERO_SHOT, plan.config.walk.base)):
+    for name, model in models(plan).items():
         _trade(plan, name, model)
     print("\n".join(_report(out)))
 
 
 def _begin(plan: Plan) -> None:
+    from sandbox.forecast.folds import PLAN
     from sandbox.run.folder import package_versions
 
     content = plan.record() | {"versions": package_versions()}
@@ -118,7 +117,9 @@ def _begin(plan: Plan) -> None:
 
 def cards(plan: Plan) -> list[dict[str, Any]]:
     """Of the folds' checkpoints, in their order."""
-    return [json.loads((plan.place(fold) / "card.json").read_text()) for fold in plan.folds]
+    from sandbox.checkpoints.card import read_card
+
+    return [read_card(plan.place(fold)) for fold in plan.folds]
 
 
 def train_folds(plan: Plan, left: Sequence[Fold]) -> None:
@@ -156,25 +157,29 @@ def folds_at_once(plan: Plan) -> int:
     CPUs would be shared by several."""
     import ray
 
+    from ray_jobs.cluster import room_for
+
     total, workers = ray.cluster_resources(), plan.config.workers
-    cpus = total.get("CPU", 1.0)
-    if plan.in_turn or cpus < CPUS_FOR_SEVERAL:
+    if plan.in_turn or total.get("CPU", 1.0) < CPUS_FOR_SEVERAL:
         return 1
-    room = cpus // (workers.workers * workers.worker_threads)
-    if gpus := workers.gpus_of_each(total.get("GPU", 0.0)):
-        room = min(room, total["GPU"] // (gpus * workers.workers))
-    return max(1, int(room))
+    gpus = workers.gpus_of_each(total.get("GPU", 0.0))
+    return room_for(workers.workers * workers.worker_threads, workers.workers * gpus)
 
 
 def fold_lines(plan: Plan, cards: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What training did to each fold's validation loss."""
+    from ray_jobs.training import stage_in_words
+
     for fold, card in zip(plan.folds, cards, strict=True):
         for name, stage in card["stages"].items():
-            came = f"{stage['best_loss']:.4f} after epoch {stage['best_epoch']}"
-            yield (
-                f"fold {fold.name}: {name}'s validation loss {stage['base_loss']:.4f} before, "
-                f"{came if stage['best_epoch'] else 'the base is kept: no epoch was better'}"
-            )
+            yield f"fold {fold.name}: {name}'s {stage_in_words(stage)}"
+
+
+def models(plan: Plan) -> dict[str, str]:
+    """What is compared, by name: as `--model` takes it."""
+    from sandbox.forecast.folds import PREFIX
+
+    return {FINE_TUNED: f"{PREFIX}{plan.folder}", ZERO_SHOT: plan.config.walk.base}
 
 
 def score_folds(plan: Plan) -> pd.DataFrame:
@@ -182,17 +187,14 @@ def score_folds(plan: Plan) -> pd.DataFrame:
     `scores.csv`. Fold 0 is all of them together."""
     import pandas as pd
 
-    from sandbox.run.prepare import prepare
+    from sandbox.forecast.folds import source_of
 
-    wanted = {
-        FINE_TUNED: prepare(plan.config.run_config(f"walkforward:{plan.folder}")),
-        ZERO_SHOT: prepare(plan.config.run_config(plan.config.walk.base)),
-    }
     rows = []
-    for model, run in wanted.items():
-        assert run.forecaster.source is not None
-        for number, table in _scores(plan, run.forecaster.source, model):
-            rows.append(table.assign(fold=number, model=model))
+    for name, model in models(plan).items():
+        run = plan.config.run_config(model)
+        source, _ = source_of(run.model, run.sampling.lookback, run.backend, plan.calendar)
+        for number, table in _scores(plan, source, name):
+            rows.append(table.assign(fold=number, model=name))
     scores = pd.concat(rows)
     columns = ["fold", "model", *(name for name in scores if name not in ("fold", "model"))]
     scores = scores[columns].sort_values(["fold", "horizon", "model"], ignore_index=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -16,20 +17,21 @@ from pydantic.dataclasses import dataclass
 
 from feeds import Candles
 from kronos import Checkpoint, TrainingError, find
-from kronos.training.dataset import EpochLoader, EpochOrder
+from kronos.training.dataset import EpochLoader, EpochOrder, WindowDataset
 from kronos.training.objectives import TokenizerObjective, predictor_objective
 from kronos.training.schedule import one_cycle
 from kronos.training.steps import Objective, make_optimizer, train_step
 from ray_jobs.folds import Fold, FoldOptions, folds_of
 from ray_jobs.options import PREDICTOR, TOKENIZER, TrainingOptions, WorkerOptions
-from ray_jobs.training import FineTuning
+from ray_jobs.training import FineTuning, objective_for
 from ray_jobs.worker import windows_of
 from sandbox.checkpoints.series import series_before
 from sandbox.config import CandleOptions, Config, RunConfig, options_in
 from sandbox.errors import ConfigError
+from sandbox.forecast.calendars import NamedCalendar
 from sandbox.forecast.data import load_data
+from sandbox.forecast.folds import fold_folder
 
-FOLDS = "folds"  # folder of their checkpoints
 SECTIONS = ("folds", "training", "workers", "run")
 FIXED_IN_RUN = ("data", "repair", "stamps", "calendar", "model", "start", "end", "signal")
 TOP_K = Path(__file__).resolve().parents[1] / "strategies" / "topk.py"
@@ -136,6 +138,7 @@ class Plan:
 
     config: WalkForwardConfig
     candles: Candles
+    calendar: NamedCalendar | None
     base: Checkpoint
     folds: tuple[Fold, ...]
     folder: Path
@@ -143,20 +146,21 @@ class Plan:
     @classmethod
     def of(cls, config: WalkForwardConfig, folder: Path) -> Plan:
         """Raises ConfigError for folds that do not fit the data."""
-        candles, _ = load_data(config.candles)
+        candles, calendar = load_data(config.candles)
         every = series_before(candles.frames, FOREVER)
         if not every:
             raise ConfigError(f"{candles.spec}: no symbol has two bars")
         times = np.unique(np.concatenate([series.times for series in every.values()]))
-        folds = folds_of(config.folds, times)
-        return cls(
-            config=config, candles=candles, base=find(config.walk.base), folds=tuple(folds),
-            folder=folder,
+        plan = cls(
+            config=config, candles=candles, calendar=calendar, base=find(config.walk.base),
+            folds=tuple(folds_of(config.folds, times)), folder=folder,
         )  # fmt: skip
+        _ = plan.window_counts  # raises for a fold without windows
+        return plan
 
     def place(self, fold: Fold) -> Path:
         """The folder of a fold's checkpoint."""
-        return self.folder / FOLDS / fold.name
+        return fold_folder(self.folder, fold.number)
 
     @property
     def in_turn(self) -> bool:
@@ -167,38 +171,42 @@ class Plan:
         """What trains a fold; with `in_turn` the fold before has to be there."""
         first = fold.number == 1 or not self.in_turn
         base = self.base if first else find(str(self.place(self.folds[fold.number - 2])))
+        return FineTuning.of(
+            base, self.candles, self.config.training, fold.train, fold.validate,
+            self.config.workers, self.place(fold),
+        )  # fmt: skip
+
+    @property
+    def objective(self) -> str:
+        """The predictor's losses."""
+        return objective_for(self.config.training, self.base)
+
+    def windows(self, fold: Fold) -> tuple[WindowDataset, WindowDataset]:
+        """To train and to validate on; raises ConfigError where there is none."""
+        series = series_before(self.candles.frames, fold.validate.end)
         try:
-            return FineTuning.of(
-                base, self.candles, self.config.training, fold.train, fold.validate,
-                self.config.workers, self.place(fold),
-            )  # fmt: skip
+            return windows_of(series, self.config.training, fold.train, fold.validate)
         except TrainingError as error:
             raise ConfigError(f"fold {fold.number} does not fit the data: {error}") from error
 
     @cached_property
     def window_counts(self) -> dict[int, tuple[int, int]]:
-        """By fold: windows to train and to validate on. Raises ConfigError where there is none."""
-        counts = {}
-        for fold in self.folds:
-            series = series_before(self.candles.frames, fold.validate.end)
-            try:
-                train, validate = windows_of(
-                    series, self.config.training, fold.train, fold.validate
-                )
-            except TrainingError as error:
-                raise ConfigError(f"fold {fold.number} does not fit the data: {error}") from error
-            counts[fold.number] = len(train), len(validate)
-        return counts
+        """By fold: how many `windows` there are."""
+        return {
+            fold.number: (len(train), len(validate))
+            for fold in self.folds
+            for train, validate in [self.windows(fold)]
+        }
 
     def steps(self, fold: Fold, stage: str) -> int:
         """Of a stage, were it not stopped early."""
         workers = self.config.workers.workers
         config = self.config.training.config_of(stage, workers)
-        share = self.window_counts[fold.number][0] // workers
-        batches = share // min(config.batch_size, max(share, 1))
-        if config.batches_per_epoch is not None:
-            batches = min(batches, config.batches_per_epoch)
-        return -(-batches // config.accumulation) * config.epochs
+        windows, _ = self.window_counts[fold.number]
+        order = EpochOrder(
+            windows, config.batch_size, config.seed, config.batches_per_epoch, world=workers
+        )
+        return math.ceil(len(order) / config.accumulation) * config.epochs
 
     def record(self) -> dict[str, Any]:
         """What walk_forward.json holds."""
@@ -216,7 +224,7 @@ class Plan:
             "window": config.folds.window,
             "begin_from": config.folds.begin_from,
             "gap": config.folds.gap,
-            "objective": self.tuning(self.folds[0]).objective,
+            "objective": self.objective,
             "training": dataclasses.asdict(config.training),
             "notes": [note for note in (self.candles.note, *self.candles.timing) if note],
             "folds": [
@@ -266,10 +274,8 @@ class Plan:
 
     def _step_seconds(self, stage: str) -> float:
         """Measured on this machine, with one thread."""
-        fold, options = self.folds[-1], self.config.training
-        series = series_before(self.candles.frames, fold.validate.end)
-        train, _ = windows_of(series, options, fold.train, fold.validate)
-        config = options.config_of(stage, 1)
+        train, _ = self.windows(self.folds[-1])
+        config = self.config.training.config_of(stage, 1)
         loader = EpochLoader(train, EpochOrder(len(train), config.batch_size, 0, TIMED_STEPS + 1))
         objective = self._objective(stage)
         optimizer = make_optimizer(objective, config)
@@ -292,9 +298,8 @@ class Plan:
         fresh = find(self.config.walk.base)  # its weights are changed
         if stage == TOKENIZER:
             return TokenizerObjective(fresh.tokenizer)
-        name = self.tuning(self.folds[0]).objective
         lookback = self.config.training.lookback
-        return predictor_objective(name, fresh.model, fresh.tokenizer, lookback)
+        return predictor_objective(self.objective, fresh.model, fresh.tokenizer, lookback)
 
 
 def duration(seconds: float) -> str:

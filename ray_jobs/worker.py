@@ -92,13 +92,9 @@ def train_worker(config: Mapping[str, Any]) -> dict[str, Any]:
         return {STAGES: worker.run()}
     except (KronosError, SandboxError) as error:
         return {ERROR: sent(error)}
-    except torch.OutOfMemoryError as error:
-        _note(job, error)
-        raise
-    except RuntimeError:
-        raise
     except Exception as error:
-        _note(job, error)
+        if not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError):
+            _note(job, error)
         raise
 
 
@@ -254,12 +250,9 @@ class Stage:
 
     def _on_step(self, at: TrainingProgress, loss: float) -> None:
         loss = self.worker.total(loss) / self.worker.world
-        step = at.epoch * self.training.steps_per_epoch + math.ceil(
-            at.batch / self.config.accumulation
-        )
         if self.losses is None:
             return
-        now = time.monotonic()
+        step, now = self.training.steps_done, time.monotonic()
         rate = one_cycle(step - 1, self.training.steps, self.config)[0]
         self.losses.add(step, at.epoch + 1, loss, rate, now - self._began)
         self._first = self._first or (step, now)
@@ -300,14 +293,14 @@ class LossLog:
 
     def __init__(self, folder: Path, stage: str) -> None:
         self._file, self._stage, self._boards = folder / LOSSES, stage, folder / BOARDS / stage
-        self._rows: list[tuple[Any, ...]] | None = None
-        self._writer: Any = None
+        self._writer: Any = None  # of TensorBoard; None until the first step
 
     def add(self, step: int, epoch: int, loss: float, rate: float, seconds: float) -> None:
-        if self._rows is None:
+        if self._writer is None:
             self._begin(step)
         row = self._stage, step, epoch, f"{loss:.6g}", f"{rate:.6g}", f"{seconds:.2f}"
-        self._append([row])
+        with self._file.open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(row)
         self._writer.add_scalar("loss/train", loss, step)
         self._writer.add_scalar("learning_rate", rate, step)
         self._step = step
@@ -324,7 +317,6 @@ class LossLog:
     def _begin(self, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._rows = []
         kept = [row for row in _rows_of(self._file) if self._is_before(row, step)]
         lines = io.StringIO()
         csv.writer(lines, lineterminator="\n").writerows([LOSS_COLUMNS, *kept])
@@ -333,10 +325,6 @@ class LossLog:
 
     def _is_before(self, row: list[str], step: int) -> bool:
         return row[0] != self._stage or int(row[1]) < step
-
-    def _append(self, rows: list[tuple[Any, ...]]) -> None:
-        with self._file.open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def _rows_of(file: Path) -> list[list[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sandbox.interrupts import tidied
 
+RUNS = Path("runs")  # where commands keep what they make, unless told
 DRAFT = ".tmp"  # how the names of files end that are still being written
 
 

@@ -49,19 +49,26 @@ def progress_bar(label: str, unit: str) -> Iterator[Progress]:
         _Rate(unit),
         TimeRemainingColumn(),
     )
+    with live_bars(*columns) as bars:
+        task = bars.add_task(label, total=None)
+
+        def move(done: int, total: int) -> None:
+            if not bars.live.is_started:
+                bars.reset(task)  # its time begins now
+                bars.start()
+            bars.update(task, completed=done, total=total)
+
+        yield move
+
+
+@contextmanager
+def live_bars(*columns: ProgressColumn) -> Iterator[RichProgress]:
+    """Bars on the error stream, for the block to start; they end with it, however it ends."""
     console = Console(stderr=True)
     bars = RichProgress(*columns, console=console)
-    task = bars.add_task(label, total=None)
-
-    def move(done: int, total: int) -> None:
-        if not bars.live.is_started:
-            bars.reset(task)  # its time begins now
-            bars.start()
-        bars.update(task, completed=done, total=total)
-
     with tidied(lambda: _put_below(console) if bars.live.is_started else None):
         try:
-            yield move
+            yield bars
         finally:
             if bars.live.is_started:
                 bars.stop()

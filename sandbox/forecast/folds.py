@@ -21,6 +21,7 @@ import kronos
 from kronos import Checkpoint, Forecast
 from sandbox.config import BackendOptions, ModelOptions, Sampling
 from sandbox.errors import ConfigError, WindowError
+from sandbox.files import RUNS
 from sandbox.forecast.book import BarForecasts, Forecasts
 from sandbox.forecast.model import Weights, expect_context, load_checkpoint
 from sandbox.forecast.sources import Filled, KronosSource
@@ -28,7 +29,6 @@ from sandbox.forecast.windows import Array, Calendar, Windows
 from sandbox.progress import Progress
 
 PREFIX = "walkforward:"
-RUNS = Path("runs")
 PLAN, FOLDS = "walk_forward.json", "folds"
 
 
@@ -155,6 +155,11 @@ def find_walk_forward(name: str) -> WalkForward:
     )  # fmt: skip
 
 
+def fold_folder(folder: Path, number: int) -> Path:
+    """Where the checkpoint of a fold is, counted from 1, in a walk-forward's folder."""
+    return folder / FOLDS / f"{number:02d}"
+
+
 def _folder(name: str) -> Path:
     if not name:
         raise ConfigError(f"--model {PREFIX}: name a walk-forward, as {PREFIX}NAME")
@@ -163,7 +168,7 @@ def _folder(name: str) -> Path:
 
 
 def _checkpoint(name: str, folder: Path, number: int) -> Checkpoint:
-    place = folder / FOLDS / f"{number:02d}"
+    place = fold_folder(folder, number)
     if not (place / "card.json").exists():
         raise ConfigError(
             f"--model {name}: fold {number} is not finished; run its `python -m "

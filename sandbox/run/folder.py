@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -17,10 +17,10 @@ import pandas as pd
 
 from sandbox import interrupts
 from sandbox.errors import RunFolderError
+from sandbox.files import RUNS
 from sandbox.interrupts import held, tidied
 from sandbox.words import safe_name
 
-RUNS = Path("runs")
 MARK = "config.json"  # the file that makes a folder a run folder
 PACKAGES = ("backtrader", "exchange_calendars", "numpy", "pandas", "quantstats", "torch")
 
@@ -83,9 +83,9 @@ def _writing(path: Path) -> Iterator[Path]:
         raise RunFolderError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of what a run's numbers depend on."""
-    return {name: installed for name in PACKAGES if (installed := _version(name)) is not None}
+def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Versions of packages that are installed; unless named, of what a run's numbers depend on."""
+    return {name: installed for name in names if (installed := _version(name)) is not None}
 
 
 def _version(package: str) -> str | None:
