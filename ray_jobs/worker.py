@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -231,7 +231,7 @@ class Stage:
             "epochs_run": at.epoch,
             "steps_run": at.epoch * self.training.steps_per_epoch,
             "seconds": round(time.monotonic() - self._began, 1),
-            "history": [asdict(report) for report in at.history],
+            "history": _history(at),
         }
 
     def _steps_between_saves(self) -> int:
@@ -285,6 +285,13 @@ class Stage:
                     "validation_loss": report.validation_loss,
                 }
             )
+
+
+def _history(at: TrainingProgress) -> list[dict[str, Any]]:
+    """The base as epoch 0, then the epochs, counted from 1 as `best_epoch` is."""
+    base = {"epoch": 0, "train_loss": None, "validation_loss": at.base_loss, "best": True}
+    epochs = [replace(report, epoch=report.epoch + 1) for report in at.history]
+    return [base, *map(asdict, epochs)]
 
 
 class LossLog:

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from kronos import Checkpoint
-from sandbox.checkpoints.card import CARD, README
+from sandbox.checkpoints.card import CARD, README, read_card
 from sandbox.checkpoints.weights import CONFIG, copy_weights, save_weights
 from sandbox.errors import ConfigError
 from sandbox.interrupts import held, tidied
@@ -92,9 +92,9 @@ def finished(out: Path, identity: str) -> dict[str, Any] | None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     try:
-        card = json.loads((out / CARD).read_text(encoding="utf-8"))
+        card = read_card(out)
         if card["identity"] == identity:
-            return dict(card)
+            return card
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(
             f"{out} exists and is no fine-tuned checkpoint: choose another folder"

@@ -264,7 +264,13 @@ def test_an_error_of_one_worker_ends_the_workers_that_come_next(base, tmp_path, 
 
     with pytest.raises(OSError, match=r"^No space left on device$"):
         tuning.run("full", loop=failing)
-    assert tuning.run("later")["stages"]["predictor"]["steps_run"] == 20
+    stage = tuning.run("later")["stages"]["predictor"]
+    assert stage["steps_run"] == 20
+    history = stage["history"]
+    assert [row["epoch"] for row in history] == [0, 1, 2]
+    assert history[0]["validation_loss"] == stage["base_loss"]
+    assert history[0]["train_loss"] is None
+    assert history[stage["best_epoch"]]["validation_loss"] == stage["best_loss"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(base, tmp_path):
