@@ -49,6 +49,7 @@ from .sessions import Hours, Sessions
 from .spacing import opening_times
 from .specs import KNOWN_SPECS, load
 from .stamps import Stamps
+from .steps import Steps
 
 __all__ = [
     "AMOUNT",
@@ -69,6 +70,7 @@ __all__ = [
     "SourceError",
     "SpecError",
     "Stamps",
+    "Steps",
     "SymbolError",
     "TimeError",
     "When",

@@ -20,6 +20,7 @@ from .bars import COLUMNS
 from .checks import check_openings
 from .errors import FeedError, SpecError, SymbolError
 from .spacing import opening_times
+from .steps import Steps
 from .words import nearest
 
 When: TypeAlias = str | dt.date | dt.datetime | pd.Timestamp
@@ -49,6 +50,11 @@ class Candles:
     absent: tuple[str, ...] = ()  # symbols asked for without a bar between start and end
     opens: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     timing: tuple[str, ...] = ()  # how stamps were read and which bars differ, one sentence each
+    steps: Mapping[str, Steps] = field(default_factory=dict)  # by symbol, where they are known
+    # the bar time, in ns since 1970, from which on it was known that a symbol had ended; None: of
+    # each it is known with its last bar
+    ended: Mapping[str, int] | None = None
+    started_ns: int | None = None  # an account that recorded these traded the bars after this
 
     def __post_init__(self) -> None:
         if not self.frames:
