@@ -55,6 +55,8 @@ class Candles:
     # each it is known with its last bar
     ended: Mapping[str, int] | None = None
     started_ns: int | None = None  # an account that recorded these traded the bars after this
+    # bars, by symbol, whose forecast failed or came too late when they were traded: ns since 1970
+    unforecast: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.frames:

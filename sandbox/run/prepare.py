@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,8 +125,8 @@ def prepare(config: RunConfig) -> Prepared:
         benchmark=_benchmark(config.comparison, candles),
         candles=candles,
         market=Market(
-            frames=market.frames, opens=market.opens, start=start, end=end,
-            account=_account(config, candles),
+            frames=market.frames, opens=market.opens, start=start, end=end, ended=market.ended,
+            unforecast=market.unforecast, account=_account(config, candles),
             analyzers=asked_analyzers(config.comparison.analyzers),
         ),
         forecaster=_forecaster(config, calendar),
@@ -138,8 +138,13 @@ def _costs_name(config: RunConfig, candles: Candles) -> str:
 
 
 def _account(config: RunConfig, candles: Candles) -> Account:
-    costs = cost_model(_costs_name(config, candles), **asdict(config.cost_overrides))
-    return Account(cash=config.account.cash, costs=costs)
+    """Steps of single symbols' markets count, but for a lot size that is named."""
+    named = asdict(config.cost_overrides)
+    costs = cost_model(_costs_name(config, candles), **named)
+    steps = {symbol: candles.steps[symbol] for symbol in candles.symbols if symbol in candles.steps}
+    if named["lot_size"] is not None:
+        steps = {symbol: replace(own, size=0.0) for symbol, own in steps.items()}
+    return Account(cash=config.account.cash, costs=replace(costs, steps=steps))
 
 
 def _strategies(options: StrategyOptions) -> tuple[Loaded, ...]:
@@ -188,14 +193,30 @@ def _benchmark(options: ComparisonOptions, candles: Candles) -> Loaded | None:
 
 
 def _traded(candles: Candles, window: Window) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """The first and last bar time that the run trades."""
-    inside = bar_times_inside(candles, window, "candles to trade")
+    """The first and last bar time that the run trades: of what an account recorded all that it
+    traded, unless the window names days of it."""
+    if candles.started_ns is not None:
+        inside = _of_account(candles, window)
+    else:
+        inside = bar_times_inside(candles, window, "candles to trade")
     if len(inside) == 1:
         raise WindowError(
             f"one bar time from {window.start} to {window.end}: two are needed, one to decide at "
             "and the next to trade at; set --start and --end further apart"
         )
     return inside[0], inside[-1]
+
+
+def _of_account(candles: Candles, window: Window) -> pd.DatetimeIndex:
+    started = pd.Timestamp(candles.started_ns or 0, tz="UTC")
+    times = bar_times(candles.frames) if window == Window() else bar_times_inside(candles, window)
+    traded = times[times > started]
+    if traded.empty:
+        raise WindowError(
+            f"{candles.spec} has traded no bar of the window yet: its first one closes after "
+            f"{started:%Y-%m-%d %H:%M}"
+        )
+    return traded
 
 
 def _forecaster(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
+from feeds import Steps
 from sandbox.config import Bps, NotNegative, Pct, Positive, check_ranges
 from sandbox.errors import ConfigError
 from sandbox.words import nearest
@@ -74,16 +76,57 @@ class CostModel:
     volume_cap_pct: Pct | None = None  # of the bar's volume that one portfolio fills; None: all
     price_limit_pct: Positive | None = None  # no buy so far above the last close, no sell below
     lot_size: Positive = 1.0  # orders are multiples of this
+    min_size: NotNegative = 0.0  # of an order, in units
+    min_notional: NotNegative = 0.0  # of an order: size times price, in quote currency
+    price_step: NotNegative = 0.0  # prices of orders are multiples of this; 0: any price
+    steps: Mapping[str, Steps] = field(default_factory=dict)  # of single symbols, over the above
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        by_symbol = {symbol: self._with(steps) for symbol, steps in self.steps.items()}
+        others = replace(self, steps={}) if by_symbol else self
+        object.__setattr__(self, "_by_symbol", by_symbol)
+        object.__setattr__(self, "_others", others)
 
     def without_costs(self) -> CostModel:
         """The same market where trading costs nothing and any size fills.
 
-        Lots and price limits stay: they are what can be traded, not what trading takes.
+        Lots, steps and price limits stay: they are what can be traded, not what trading takes.
         """
-        return CostModel(lot_size=self.lot_size, price_limit_pct=self.price_limit_pct)
+        kept = ("lot_size", "price_limit_pct", "min_size", "min_notional", "price_step", "steps")
+        return CostModel(**{name: getattr(self, name) for name in kept})
+
+    def of(self, symbol: str) -> CostModel:
+        """Of one symbol: with the steps of its market, where they are known."""
+        by_symbol: Mapping[str, CostModel] = vars(self)["_by_symbol"]
+        return by_symbol.get(symbol, vars(self)["_others"])
+
+    def _with(self, steps: Steps) -> CostModel:
+        return replace(
+            self,
+            lot_size=steps.size or self.lot_size,
+            price_step=steps.price or self.price_step,
+            min_size=steps.min_size or self.min_size,
+            min_notional=steps.min_notional or self.min_notional,
+            steps={},
+        )
+
+    def takes(self, size: float, price: float) -> bool:
+        """Whether an order of so many units at a price is large enough for the exchange."""
+        if not (self.min_size or self.min_notional):
+            return True
+        slack = 1 - ROUNDING
+        return size >= self.min_size * slack and size * price >= self.min_notional * slack
+
+    def price_on_step(self, price: float, *, up: bool) -> float:
+        """The price itself where it is a multiple of the step, else the next one up or down."""
+        if not self.price_step:
+            return price
+        nearest_step = round(price / self.price_step)
+        if abs(price / self.price_step - nearest_step) <= 1e-6:
+            return price
+        steps = math.ceil(price / self.price_step) if up else math.floor(price / self.price_step)
+        return max(steps, 1) * self.price_step
 
     def quote(self, size: float, terms: Terms) -> Quote:
         """What `size` units cost, never beyond the limit.
@@ -229,5 +272,5 @@ def cost_model(preset: str, **overrides: float | None) -> CostModel:
     for name in overrides:
         if name not in known:
             raise ConfigError(f"cost {name!r}: not known (one of {', '.join(known)})")
-    given = {name: value for name, value in overrides.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
     return replace(PRESETS[preset].model, **given)

@@ -73,7 +73,8 @@ class FrameSource:
     """The candles of frames from `warmup_bars` bars before the start to the end.
 
     Symbols without a bar by then are left out. A symbol has ended at the bar time after the last
-    bar of its frame, also where that is later than `end`: then it has not ended here.
+    bar of its frame, also where that is later than `end`: then it has not ended here. Where it is
+    known when each ended, that counts instead: others have had no bar for a while, and may again.
     """
 
     def __init__(
@@ -83,10 +84,12 @@ class FrameSource:
         end: pd.Timestamp,
         *,
         opens: Opens | None = None,
+        ended: Mapping[str, int] | None = None,
         warmup_bars: int = WARMUP_BARS,
     ) -> None:
         """`start` and `end` are inclusive bar times, UTC. `opens` are by default those that the
-        spacing of a symbol's bars tells. Raises WindowError where there is no candle."""
+        spacing of a symbol's bars tells. `ended`: the bar time, in ns since 1970, from which on it
+        is known that a symbol has ended. Raises WindowError where there is no candle."""
         rows = _rows(frames, start, end, warmup_bars)
         whole_opens = opens_by_spacing(frames) if opens is None else opens
         self.start = start
@@ -95,6 +98,16 @@ class FrameSource:
         self.opens = {symbol: whole_opens[symbol][own] for symbol, own in rows.items()}
         self._times = {symbol: times_ns(frame) for symbol, frame in self.handed_out.items()}
         self._bar_times = np.unique(np.concatenate(list(self._times.values())))
+        self.last_bar_ns = {
+            symbol: int(times_ns(frame)[-1])
+            for symbol, frame in self.frames.items()
+            if ended is None or symbol in ended
+        }  # of the symbols that end, maybe after this run
+        self._ended_ns = (
+            {symbol: last_ns + 1 for symbol, last_ns in self.last_bar_ns.items()}
+            if ended is None
+            else {symbol: ended[symbol] for symbol in self.last_bar_ns}
+        )
 
     @property
     def symbols(self) -> list[str]:
@@ -129,12 +142,12 @@ class FrameSource:
             first = end
 
     def _ended(self) -> dict[int, list[str]]:
-        """By bar time, the symbols whose last bar was the one before."""
+        """By bar time, the symbols of which it is known since then that they have ended."""
         ended: dict[int, list[str]] = {}
-        for symbol, frame in self.frames.items():
-            after = self._bar_times.searchsorted(times_ns(frame)[-1], side="right")
-            if after < len(self._bar_times):
-                ended.setdefault(int(self._bar_times[after]), []).append(symbol)
+        for symbol, known_ns in self._ended_ns.items():
+            first = self._bar_times.searchsorted(known_ns, side="left")
+            if first < len(self._bar_times):
+                ended.setdefault(int(self._bar_times[first]), []).append(symbol)
         return ended
 
     def _candles(self, symbol: str) -> Iterator[Candle]:
