@@ -69,6 +69,18 @@ def _so_far(values: list[float], part: float) -> list[float]:
     return now
 
 
+class Seen(NamedTuple):
+    """What there is of a market at a moment."""
+
+    closed: int  # candles
+    running: Candle | None = None
+    revised: Candle | None = None  # in place of the last closed one
+
+
+def seen_at(market: Market, now_ns: int) -> Seen:
+    return Seen(closed_bars(market, now_ns), running_candle(market, now_ns))
+
+
 class Range(NamedTuple):
     """Which klines a request wants, by their opening times."""
 
@@ -77,27 +89,30 @@ class Range(NamedTuple):
     limit: int = USUAL_ROWS
 
 
-def page(market: Market, now_ns: int, wanted: Range) -> list[Candle]:
+def page(market: Market, seen: Seen, wanted: Range) -> list[Candle]:
     """At most `limit` candles in order: from the start where one is given, else the last ones."""
-    opens = market.opens_ns
-    closed = closed_bars(market, now_ns)
-    start, end = 0, closed
+    start, end = 0, seen.closed
     if wanted.start_ms is not None:
-        start = int(np.searchsorted(opens, wanted.start_ms * NS_PER_MS))
+        start = int(np.searchsorted(market.opens_ns, wanted.start_ms * NS_PER_MS))
     if wanted.end_ms is not None:
-        end = min(end, int(np.searchsorted(opens, wanted.end_ms * NS_PER_MS, side="right")))
-    running = running_candle(market, now_ns)
-    shown = running is not None and _inside(running, wanted)
-    if wanted.start_ms is not None:
-        end = min(end, start + wanted.limit)
-        shown = shown and end == closed and end - start < wanted.limit
+        last_ns = wanted.end_ms * NS_PER_MS
+        end = min(end, int(np.searchsorted(market.opens_ns, last_ns, side="right")))
+    running = seen.running if _inside(seen.running, wanted) else None
+    if wanted.start_ms is None:
+        start = max(start, end + (running is not None) - wanted.limit)
     else:
-        start = max(start, end + shown - wanted.limit)
+        end = min(end, start + wanted.limit)
     candles = [closed_candle(market, nth) for nth in range(start, end)]
-    return [*candles, running] if shown and running is not None else candles
+    if candles and seen.revised is not None and end == seen.closed:
+        candles[-1] = seen.revised
+    if running is not None and len(candles) < wanted.limit:
+        candles.append(running)
+    return candles
 
 
-def _inside(candle: Candle, wanted: Range) -> bool:
+def _inside(candle: Candle | None, wanted: Range) -> bool:
+    if candle is None:
+        return False
     opened = candle.opens_ns // NS_PER_MS
     return (wanted.start_ms is None or opened >= wanted.start_ms) and (
         wanted.end_ms is None or opened <= wanted.end_ms

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import date
 
 from feeds import Candles
+from sandbox.replay.faults import NONE, FaultPlan
 from sandbox.replay.market import Markets
 from sandbox.replay.server import HOST, Exchange, listening
 
@@ -38,6 +39,11 @@ class Served:
         """Whether the last bar has closed."""
         return self._exchange.pace.ended
 
+    @property
+    def fault_counts(self) -> dict[str, int]:
+        """How many faults of each kind clients have met so far; a kind without any is left out."""
+        return dict(self._exchange.faults.counts)
+
     def stop(self) -> None:
         """Nobody is served any more; connections are closed. More than once is as good as once."""
         if not self._loop.is_closed():
@@ -51,6 +57,7 @@ def serving(
     speed: float | None = None,
     start: date | None = None,
     end: date | None = None,
+    faults: FaultPlan = NONE,
     port: int = 0,
 ) -> Iterator[Served]:
     """Candles as an exchange on this machine, while the block runs.
@@ -59,7 +66,7 @@ def serving(
     end: first and last day that is replayed; bars before are history, by default the first 600 bar
     times or half of all. Raises ConfigError as `Markets.of` does, and for a port in use.
     """
-    exchange = Exchange(Markets.of(candles, start, end), speed, lambda done, bars: None)
+    exchange = Exchange(Markets.of(candles, start, end), speed, lambda done, bars: None, faults)
     ready: Future[Served] = Future()
     serve = _serve(exchange, port, ready)
     thread = threading.Thread(target=asyncio.run, args=(serve,), daemon=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,7 +16,9 @@ from aiohttp import web
 from feeds.bars import NS_PER_SECOND
 from sandbox.errors import ConfigError
 from sandbox.replay.clock import Clock
-from sandbox.replay.history import MOST_ROWS, USUAL_ROWS, Candle, Range, page
+from sandbox.replay.failing import hold_back, refusal, spoilt, spoilt_rows
+from sandbox.replay.faults import AT, NONE, REFUSALS, SPOILS, FaultPlan, Faults, Kind
+from sandbox.replay.history import MOST_ROWS, USUAL_ROWS, Range, Row, Seen, page, seen_at
 from sandbox.replay.market import NS_PER_MS, Market, Markets
 from sandbox.replay.pace import Pace, Told
 from sandbox.replay.stream import Socket, Stream
@@ -26,6 +28,10 @@ API = "/api/v3"
 CLOSE_SECS = 1.0  # that connections get to end when the server does
 MOST_SIZE = 1e15  # of an order, in units
 HIGHEST_PRICE = 1e15  # of an order
+FAULTS = "/sandbox/faults"  # how many there were, by kind; asking for it moves nothing
+FAULT = "fault"  # what a request is to suffer, in its own notes
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class RefusedError(Exception):
@@ -39,14 +45,17 @@ class RefusedError(Exception):
 class Exchange:
     """One replay, from the first request to the last."""
 
-    def __init__(self, markets: Markets, speed: float | None, told: Told) -> None:
+    def __init__(
+        self, markets: Markets, speed: float | None, told: Told, plan: FaultPlan = NONE
+    ) -> None:
         self.markets = markets
         self.clock = Clock(markets.start_ns, speed)
-        self.stream = Stream(markets, lambda: self.clock.now_ns)
+        self.faults = Faults(plan, speed, markets.timeframe.length_ns)
+        self.stream = Stream(markets, self.faults, lambda: self.clock.now_ns)
         self.pace = Pace(markets, self.clock, self.stream, told)
 
     def app(self) -> web.Application:
-        app = web.Application(middlewares=[_refusals, self._count_as_asked])
+        app = web.Application(middlewares=[self._ask, self._fail, _refusals])
         app.on_response_prepare.append(self._date)
         app.add_routes(
             [
@@ -56,15 +65,39 @@ class Exchange:
                 web.get(f"{API}/klines", self._klines),
                 web.get("/stream/ws", self._stream),
                 web.get("/stream/ws/{rest:.*}", self._stream),
+                web.get(FAULTS, self._counts),
             ]
         )
         return app
 
     @web.middleware
-    async def _count_as_asked(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        self.pace.asked()
-        response: web.StreamResponse = await handler(request)
-        return response
+    async def _ask(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path != FAULTS:
+            self.pace.asked()
+        return await handler(request)
+
+    @web.middleware
+    async def _fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Act out what is drawn for a request; what concerns candles and clock its handler does."""
+        what = _what(request)
+        kind = self.faults.of_request(what, request.query.get("symbol", "")) if what else None
+        if kind is None:
+            return await handler(request)
+        if kind in REFUSALS:
+            self.faults.count(kind)
+            return refusal(kind, self.faults.dice("refusal"), self.faults.retry_secs)
+        if kind == "time-out":
+            self.faults.count(kind)
+            return await hold_back(request)
+        request[FAULT] = kind
+        honest = await handler(request)
+        if kind in SPOILS and isinstance(honest, web.Response) and honest.status == 200:
+            self.faults.count(kind)
+            return await spoilt(request, honest, kind, self.faults.dice("body"))
+        return honest
+
+    async def _counts(self, _: web.Request) -> web.Response:
+        return web.json_response(self.faults.counts)
 
     async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
         now = datetime.fromtimestamp(self.clock.now_ns // NS_PER_SECOND, UTC)
@@ -73,9 +106,13 @@ class Exchange:
     async def _ping(self, _: web.Request) -> web.Response:
         return web.json_response({})
 
-    async def _time(self, _: web.Request) -> web.Response:
+    async def _time(self, request: web.Request) -> web.Response:
         self.pace.asks_time()
-        return web.json_response({"serverTime": self.clock.now_ns // NS_PER_MS})
+        now_ns = self.clock.now_ns
+        if request.get(FAULT) == "skew":
+            self.faults.count("skew")
+            now_ns += self.faults.skew_ns()
+        return web.json_response({"serverTime": now_ns // NS_PER_MS})
 
     async def _exchange_info(self, _: web.Request) -> web.Response:
         now_ns = self.clock.now_ns
@@ -113,11 +150,24 @@ class Exchange:
         market = self._market(request)
         self._check_interval(request)
         wanted = _range(request)
+        kind: Kind | None = request.get(FAULT)
         self.pace.asks_candles(market.id)
-        candles = page(market, self.clock.now_ns, wanted)
-        if _is_up_to_now(candles, wanted):
+        rows = self._rows(market, wanted, missing=kind == "missing")
+        if _is_up_to_now(rows, wanted) and kind not in SPOILS:
             self.pace.showed_candles(market.id)
-        return web.json_response([candle.row() for candle in candles])
+        told = spoilt_rows(rows, kind, self.faults.dice("rows"))
+        if kind is not None and told != rows:
+            self.faults.count(kind)
+        return web.json_response(told)
+
+    def _rows(self, market: Market, wanted: Range, *, missing: bool) -> list[Row]:
+        now_ns = self.clock.now_ns
+        there = seen_at(market, now_ns)
+        shown, why = self.faults.seen(market, there, now_ns, missing=missing)
+        rows = _rows_of(market, shown, wanted)
+        if why is not None and rows != _rows_of(market, there, wanted):
+            self.faults.count(why)
+        return rows
 
     def _market(self, request: web.Request) -> Market:
         market = self.markets.by_id.get(_given(request, "symbol"))
@@ -136,16 +186,27 @@ class Exchange:
         return ws
 
 
+def _rows_of(market: Market, seen: Seen, wanted: Range) -> list[Row]:
+    return [candle.row() for candle in page(market, seen, wanted)]
+
+
+def _what(request: web.Request) -> str | None:
+    """What is asked for, as `faults.AT` has it."""
+    if request.path.startswith("/stream/ws"):
+        return "ws"
+    name = request.path.removeprefix(f"{API}/")
+    return name if name in AT else None
+
+
 @web.middleware
-async def _refusals(request: web.Request, handler: Any) -> web.StreamResponse:
+async def _refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        response: web.StreamResponse = await handler(request)
+        return await handler(request)
     except RefusedError as refused:
         return web.json_response(refused.answer, status=400)
     except web.HTTPNotFound:
         answer = {"code": -1, "msg": f"{request.path} is not part of the replay exchange"}
         return web.json_response(answer, status=404)
-    return response
 
 
 def _given(request: web.Request, name: str) -> str:
@@ -176,9 +237,9 @@ def _whole(request: web.Request, name: str) -> int | None:
     return int(text)
 
 
-def _is_up_to_now(candles: list[Candle], wanted: Range) -> bool:
+def _is_up_to_now(rows: list[Row], wanted: Range) -> bool:
     """Whether no candle after these could have been shown."""
-    return wanted.end_ms is None and (wanted.start_ms is None or len(candles) < wanted.limit)
+    return wanted.end_ms is None and (wanted.start_ms is None or len(rows) < wanted.limit)
 
 
 def _filters(market: Market) -> list[dict[str, str]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 from aiohttp import WSMessage, WSMsgType, web
 
+from sandbox.replay.failing import send_badly
+from sandbox.replay.faults import STALEST_BARS, Faults
 from sandbox.replay.history import Candle, closed_bars, closed_candle, running_candle
 from sandbox.replay.market import NS_PER_MS, Market, Markets
 
@@ -27,6 +30,7 @@ class Socket:
         self.streams: set[str] = set()
         self.mute = False  # it sends nothing more and answers nothing, though it stays open
         self.behind = False  # its client has not answered a ping in time
+        self.put_off: list[str] = []  # frames that go out after the next one
         self._pings = count()
         self._pinged: dict[bytes, asyncio.Future[None]] = {}
 
@@ -35,8 +39,11 @@ class Socket:
         """Whether somebody listens."""
         return bool(self.streams) and not (self.ws.closed or self.mute or self.behind)
 
-    async def send(self, texts: Iterable[str]) -> None:
-        """Give up the connection where the client does not read."""
+    async def send(self, texts: Sequence[str]) -> None:
+        """Frames, and those put off; the connection is given up where the client does not read."""
+        if not texts:
+            return
+        texts, self.put_off = [*texts, *self.put_off], []
         try:
             async with asyncio.timeout(SEND_SECS):
                 for text in texts:
@@ -68,19 +75,30 @@ class Socket:
         if answered is not None and not answered.done():
             answered.set_result(None)
 
-    def abort(self) -> None:
-        """End the connection without a word."""
+    async def end(self) -> None:
+        """Close the connection as it should be."""
+        self._let_go()
+        await self.ws.close()
+
+    def abort(self, last: bytes = b"") -> None:
+        """End the connection without a word, but for these bytes."""
+        self._let_go()
+        if isinstance(self._transport, asyncio.WriteTransport):
+            self._transport.write(last)
+            self._transport.abort()
+
+    def _let_go(self) -> None:
+        """Nobody waits for a pong any more."""
         for answered in self._pinged.values():
             if not answered.done():
                 answered.set_result(None)
-        if isinstance(self._transport, asyncio.WriteTransport):
-            self._transport.abort()
 
 
 class Stream:
     """All sockets."""
 
-    def __init__(self, markets: Markets, now_ns: Callable[[], int]) -> None:
+    def __init__(self, markets: Markets, faults: Faults, now_ns: Callable[[], int]) -> None:
+        self._faults = faults
         self._now_ns = now_ns
         self._interval = markets.timeframe.name
         self._markets = {self.name_of(market): market for market in markets.by_id.values()}
@@ -174,13 +192,33 @@ class Stream:
         return json.dumps({"e": "kline", "E": now_ns // NS_PER_MS, "s": symbol, "k": kline})
 
     async def send(self, time_ns: int) -> None:
+        """To all sockets what they have subscribed to."""
         frames = self.frames(time_ns)
         await asyncio.gather(
-            *(
-                socket.send([text for name, text in frames.items() if name in socket.streams])
-                for socket in list(self.sockets)
-            )
+            *(self._send(socket, time_ns, frames) for socket in list(self.sockets) if frames)
         )
+
+    async def _send(self, socket: Socket, time_ns: int, frames: Mapping[str, str]) -> None:
+        well: list[str] = []
+        for name, text in frames.items():
+            if name not in socket.streams or socket.mute or socket.ws.closed:
+                continue
+            kind = self._faults.of_frame(name)
+            if kind is None:
+                well.append(text)
+                continue
+            self._faults.count(kind)
+            await socket.send(well)
+            well = []
+            dice = self._faults.dice("bad frame")
+            await send_badly(socket, text, kind, dice, self._older(name, time_ns, dice))
+        await socket.send(well)
+
+    def _older(self, name: str, time_ns: int, dice: random.Random) -> str | None:
+        """A frame of a candle that closed some bars ago."""
+        market = self._markets[name]
+        nth = closed_bars(market, time_ns) - 1 - dice.randint(1, STALEST_BARS)
+        return None if nth < 0 else self.frame(name, closed_candle(market, nth), time_ns)
 
     async def heard(self) -> None:
         """Wait until all who listen have read what they were sent."""
