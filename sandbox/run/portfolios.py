@@ -79,13 +79,14 @@ class Market:
     ended: Mapping[str, int] | None = None  # as `feeds.Candles.ended`
     unforecast: Mapping[str, Collection[int]] = field(default_factory=dict)  # as `feeds.Candles`'
     warmup_bars: int = WARMUP_BARS
+    as_on_paper: bool = False  # as in `FrameSource`
     analyzers: Sequence[AskedAnalyzer] = ()
 
     def source(self) -> FrameSource:
         """Its bars, one bar time after the other."""
         return FrameSource(
             self.frames, self.start, self.end, opens=self.opens, ended=self.ended,
-            warmup_bars=self.warmup_bars,
+            warmup_bars=self.warmup_bars, as_on_paper=self.as_on_paper,
         )  # fmt: skip
 
 
@@ -227,7 +228,7 @@ class Trading:
                 )  # fmt: skip
         except (Exception, SystemExit, GeneratorExit) as error:
             own = error if isinstance(error, SandboxError) else None
-            shown = own or StrategyError(_in_words(portfolio, error))
+            shown = own or StrategyError(in_words(loaded.name, loaded.path, error))
             asked_for = signal.times_asked if signal else 0
             stopped = Stopped(bars_done, asked_for, error, tuple(reads.touches)).portable()
             shown.stopped = stopped
@@ -330,12 +331,12 @@ def _name(portfolio: Portfolio) -> str:
     return portfolio.name
 
 
-def _in_words(portfolio: Portfolio, error: BaseException) -> str:
+def in_words(name: str, path: Path, error: BaseException) -> str:
     """What an error was, and the strategy's own line that led to it, if one did."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == str(portfolio.loaded.path.absolute())]
+    own = [frame for frame in frames if frame.filename == str(path.absolute())]
     frame = (own or frames)[-1]
     where = f"{frame.filename}:{frame.lineno}"
     if is_shortage(error):
-        return f"{portfolio.name}: {ran_out(error)} ({where})"
-    return f"{portfolio.name}: {type(error).__name__}: {error} ({where}); --debug shows more"
+        return f"{name}: {ran_out(error)} ({where})"
+    return f"{name}: {type(error).__name__}: {error} ({where}); --debug shows more"

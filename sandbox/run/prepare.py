@@ -113,7 +113,7 @@ class Prepared:
 
 def prepare(config: RunConfig) -> Prepared:
     """Load and check everything a run needs; raises the error a user should read."""
-    strategies = _strategies(config.strategy)
+    strategies = load_strategies(config.strategy)
     whole, calendar = load_data(config.candles)
     start, end = _traded(whole, config.window)
     candles = whole.between(None, end)
@@ -126,10 +126,11 @@ def prepare(config: RunConfig) -> Prepared:
         candles=candles,
         market=Market(
             frames=market.frames, opens=market.opens, start=start, end=end, ended=market.ended,
-            unforecast=market.unforecast, account=_account(config, candles),
+            as_on_paper=market.started_ns is not None, unforecast=market.unforecast,
+            account=account_of(config, candles),
             analyzers=asked_analyzers(config.comparison.analyzers),
         ),
-        forecaster=_forecaster(config, calendar),
+        forecaster=forecaster_of(config, calendar),
     )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def _costs_name(config: RunConfig, candles: Candles) -> str:
     return config.account.costs or candles.costs
 
 
-def _account(config: RunConfig, candles: Candles) -> Account:
+def account_of(config: RunConfig, candles: Candles) -> Account:
     """Steps of single symbols' markets count, but for a lot size that is named."""
     named = asdict(config.cost_overrides)
     costs = cost_model(_costs_name(config, candles), **named)
@@ -147,7 +148,7 @@ def _account(config: RunConfig, candles: Candles) -> Account:
     return Account(cash=config.account.cash, costs=replace(costs, steps=steps))
 
 
-def _strategies(options: StrategyOptions) -> tuple[Loaded, ...]:
+def load_strategies(options: StrategyOptions) -> tuple[Loaded, ...]:
     if not options.strategies:
         raise ConfigError("no strategy file: name one, such as strategies/topk.py")
     classes: dict[str, type[Strategy]] = {}
@@ -219,7 +220,7 @@ def _of_account(candles: Candles, window: Window) -> pd.DatetimeIndex:
     return traded
 
 
-def _forecaster(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster:
+def forecaster_of(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster:
     signal, model = config.strategy.signal, config.model
     if signal != "kronos":
         return Forecaster(NaiveSource(signal, calendar), None, calendar)

@@ -75,6 +75,9 @@ class FrameSource:
     Symbols without a bar by then are left out. A symbol has ended at the bar time after the last
     bar of its frame, also where that is later than `end`: then it has not ended here. Where it is
     known when each ended, that counts instead: others have had no bar for a while, and may again.
+
+    With `as_on_paper` it is as it was for who traded these bars as they came: a symbol takes part
+    with its warm-up alone, and whether bars overlap is told by those before the start.
     """
 
     def __init__(
@@ -86,11 +89,12 @@ class FrameSource:
         opens: Opens | None = None,
         ended: Mapping[str, int] | None = None,
         warmup_bars: int = WARMUP_BARS,
+        as_on_paper: bool = False,
     ) -> None:
         """`start` and `end` are inclusive bar times, UTC. `opens` are by default those that the
         spacing of a symbol's bars tells. `ended`: the bar time, in ns since 1970, from which on it
         is known that a symbol has ended. Raises WindowError where there is no candle."""
-        rows = _rows(frames, start, end, warmup_bars)
+        rows = _rows(frames, start, end, warmup_bars, quiet_ones=as_on_paper)
         whole_opens = opens_by_spacing(frames) if opens is None else opens
         self.start = start
         self.frames = {symbol: frames[symbol] for symbol in rows}
@@ -98,6 +102,7 @@ class FrameSource:
         self.opens = {symbol: whole_opens[symbol][own] for symbol, own in rows.items()}
         self._times = {symbol: times_ns(frame) for symbol, frame in self.handed_out.items()}
         self._bar_times = np.unique(np.concatenate(list(self._times.values())))
+        self._overlap_before_ns = start.value if as_on_paper else None
         self.last_bar_ns = {
             symbol: int(times_ns(frame)[-1])
             for symbol, frame in self.frames.items()
@@ -118,8 +123,17 @@ class FrameSource:
         return frozenset(
             symbol
             for symbol, closes_ns in self._times.items()
-            if _overlap(self.opens[symbol], closes_ns, self._bar_times)
+            if _overlap(
+                *self._before(self.opens[symbol], closes_ns), self._before(self._bar_times)[0]
+            )
         )
+
+    def _before(self, *times_ns: Times) -> list[Times]:
+        """Of bars, by when they close (the last column), those that tell what overlaps."""
+        if self._overlap_before_ns is None:
+            return list(times_ns)
+        count = int(times_ns[-1].searchsorted(self._overlap_before_ns))
+        return [times[:count] for times in times_ns]
 
     @property
     def bars_traded(self) -> int:
@@ -176,13 +190,19 @@ def opens_by_spacing(frames: Mapping[str, pd.DataFrame]) -> dict[str, Times]:
 
 
 def _rows(
-    frames: Mapping[str, pd.DataFrame], start: pd.Timestamp, end: pd.Timestamp, warmup_bars: int
+    frames: Mapping[str, pd.DataFrame],
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+    warmup_bars: int,
+    *,
+    quiet_ones: bool,
 ) -> dict[str, slice]:
-    """Each symbol's from `warmup_bars` before the start to the end; symbols without a bar go."""
+    """Each symbol's from `warmup_bars` before the start to the end; symbols without a bar from the
+    start on go, but for `quiet_ones`."""
     rows = {}
     for symbol, frame in frames.items():
         first, last = frame.index.searchsorted(start), frame.index.searchsorted(end, side="right")
-        if last > first:
+        if last > (0 if quiet_ones else first):
             rows[symbol] = slice(max(0, first - warmup_bars), last)
     if not rows:
         raise WindowError(f"no candles between {start:%Y-%m-%d} and {end:%Y-%m-%d}")

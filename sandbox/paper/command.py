@@ -1,0 +1,153 @@
+"""The command from its options to its run folder."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from feeds.ccxt import After, Feed, Row, open_feed
+from sandbox.config import RunConfig
+from sandbox.errors import AccountError
+from sandbox.paper import account as accounts
+from sandbox.paper.account import AccountFile
+from sandbox.paper.dashboard import dashboard
+from sandbox.paper.folder import LEAST_BARS, write_run_folder
+from sandbox.paper.opening import (
+    default_path,
+    on_account,
+    open_account,
+    recorded_terms,
+    the_strategy,
+)
+from sandbox.paper.session import Limits, Outcome, Session
+from sandbox.paper.stopping import stopping_softly
+from sandbox.paper.trader import Signals, Trader
+from sandbox.paper.view import Quiet, Terminal, View
+from sandbox.progress import progress_bar
+from sandbox.run.__main__ import show
+from sandbox.words import counted
+
+# Options of the command that a backtest on the recorded candles does not take, with how many values
+NOT_OF_A_RUN: Mapping[str, int] = {
+    "--exchange": 1, "--symbols": 1, "--timeframe": 1, "--state": 1, "--bars": 1, "--once": 0,
+    "--dashboard": 1, "--quiet": 0, "--out": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What is asked for besides the options of a run."""
+
+    exchange: str
+    symbols: list[str] | None
+    timeframe: str | None
+    state: Path | None
+    bars: int | None
+    once: bool
+    port: int | None  # of the dashboard
+    quiet: bool
+    out: Path | None
+    given: tuple[str, ...]  # the whole command line
+
+
+def trade_on_paper(config: RunConfig, command: Command) -> None:
+    """Trade until there is a reason to stop, then write a run folder."""
+    strategy = the_strategy(config)
+    path = command.state or default_path(strategy.name, command.exchange, command.timeframe)
+    config = on_account(config, path)
+    with accounts.locked(path), ExitStack() as stack:
+        before: Mapping[str, Any] = recorded_terms(path) or {}
+        symbols = command.symbols or before.get("symbols")
+        timeframe = command.timeframe or before.get("timeframe")
+        feed = stack.enter_context(open_feed(command.exchange, symbols, timeframe))
+        traded, candles, forecaster = open_account(config, strategy, feed, path)
+        account = stack.enter_context(accounts.opened(path))
+        sessions: list[Session] = []
+        trader = Trader(
+            traded, candles, Signals(
+                source=forecaster.source,
+                too_late=lambda: sessions[0].too_late() if sessions else None,
+            ), account,
+        )  # fmt: skip
+        with progress_bar("Going through the account", "bars") as progress:
+            trader.restore(progress)
+        if command.port is not None:
+            address = stack.enter_context(dashboard(path, command.port))
+            print(f"dashboard on {address}", flush=True)
+        with _view(command, path) as view:
+            session = Session(
+                trader, account, feed, view, Limits(bars=command.bars, once=command.once)
+            )
+            sessions.append(session)
+            outcome = _sit(session, feed, trader, account)
+        _tell(outcome, trader, path)
+        _write_folder(config, command, trader, account)
+
+
+def _sit(session: Session, feed: Feed, trader: Trader, account: AccountFile) -> Outcome:
+    last = {symbol: Row(*candle) for symbol, candle in account.last_candles().items()}
+    after = After(trader.last_ns, last, frozenset(account.ended()))
+    with stopping_softly() as stop, feed.live(after) as live:
+        clock_ns = live.status().clock_ns
+        if clock_ns + feed.length_ns < trader.last_ns:
+            raise AccountError(
+                f"{account.path} has traded up to {_utc(trader.last_ns)}, and on {feed.exchange} "
+                f"it is {_utc(clock_ns)}: it is another replay, or one that began anew; open "
+                "another account with --state FILE"
+            )
+        return session.run(live, stop)
+
+
+@contextmanager
+def _view(command: Command, path: Path) -> Iterator[View]:
+    with Quiet(path) if command.quiet else Terminal() as view:
+        yield view
+
+
+def _tell(outcome: Outcome, trader: Trader, path: Path) -> None:
+    words = f"{path}: {outcome.why}; {counted(outcome.bars, 'bar')} in this sitting"
+    if outcome.caught_up:
+        words += f", {outcome.caught_up:,} of them closed while nothing was running"
+    print(f"{words}, {trader.bars_traded:,} in all", flush=True)
+
+
+def _write_folder(
+    config: RunConfig, command: Command, trader: Trader, account: AccountFile
+) -> None:
+    if command.once and command.out is None:
+        return
+    if trader.bars_traded < LEAST_BARS:
+        print(f"no run folder yet: a report needs {LEAST_BARS} bars", flush=True)
+        return
+    finished = write_run_folder(config, trader, account, out=command.out, bar=progress_bar)
+    show(finished, Console())
+    print(f"The same candles in a backtest: {proof_command(command.given, config)}", flush=True)
+
+
+def proof_command(given: tuple[str, ...], config: RunConfig) -> str:
+    """The backtest that gives the same trades.csv and equity.csv."""
+    kept: list[str] = []
+    skip = 0
+    for word in given:
+        name, equals, _ = word.partition("=")
+        if skip:
+            skip -= 1
+        elif name in NOT_OF_A_RUN:
+            skip = 0 if equals else NOT_OF_A_RUN[name]
+        else:
+            kept.append(word)
+    return shlex.join(
+        ["python", "-m", "sandbox.run", *kept, "--data", config.candles.data, "--store", "none"]
+    )
+
+
+def _utc(time_ns: int) -> str:
+    import pandas as pd
+
+    return f"{pd.Timestamp(time_ns, tz='UTC'):%Y-%m-%d %H:%M}"
