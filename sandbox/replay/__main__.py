@@ -19,7 +19,7 @@ from sandbox.cli import parser as new_parser
 from sandbox.config import NO_CALENDAR, CandleOptions
 from sandbox.errors import ConfigError
 from sandbox.interrupts import leave, tidied
-from sandbox.progress import Progress, progress_bar
+from sandbox.progress import progress_bar
 from sandbox.replay.options import FULL_SPEED, ReplayConfig, speed_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _replay(args: argparse.Namespace, idle_secs: float) -> None:
     with progress_bar("Replaying", "bar times") as progress:
         exchange = Exchange(markets, speed, progress, plan)
         with tidied(lambda: _tell_faults(exchange)):
-            asyncio.run(_serve(exchange, options.port, progress, idle_secs))
+            asyncio.run(_serve(exchange, options.port, idle_secs))
     _tell_faults(exchange)
 
 
@@ -98,7 +98,7 @@ def _candles(options: CandleOptions) -> Candles:
     return replace(candles, calendar=named)
 
 
-async def _serve(exchange: Exchange, port: int, progress: Progress, idle_secs: float) -> None:
+async def _serve(exchange: Exchange, port: int, idle_secs: float) -> None:
     from sandbox.replay.server import HOST, listening
 
     async with listening(exchange, port) as found:

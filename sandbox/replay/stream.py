@@ -77,17 +77,17 @@ class Socket:
 
     async def end(self) -> None:
         """Close the connection as it should be."""
-        self._let_go()
+        self.let_go()
         await self.ws.close()
 
     def abort(self, last: bytes = b"") -> None:
         """End the connection without a word, but for these bytes."""
-        self._let_go()
+        self.let_go()
         if isinstance(self._transport, asyncio.WriteTransport):
             self._transport.write(last)
             self._transport.abort()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Nobody waits for a pong any more."""
         for answered in self._pinged.values():
             if not answered.done():
@@ -136,6 +136,7 @@ class Stream:
                 await self._answer(socket, message)
         finally:
             self.sockets.discard(socket)
+            socket.let_go()
             self.changed()
 
     async def _answer(self, socket: Socket, message: WSMessage) -> None:
