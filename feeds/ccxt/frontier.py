@@ -71,7 +71,7 @@ class Frontier:
         since_ns = (
             anchor.opened_ns
             if anchor is not None and anchored
-            else self.reached_ns - length_ns + NS_PER_MS  # the first that closes after it
+            else max(0, self.reached_ns - length_ns + NS_PER_MS)  # the first that closes after it
         )
         wanted = max(0, clock_ns - since_ns) // length_ns + SPARE_ROWS
         return Ask(since_ns, min(most, wanted), anchored)
