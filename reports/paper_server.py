@@ -7,6 +7,7 @@ against a name that was made to point here) nor show it in a frame.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -93,10 +94,10 @@ def application(watch: Watch) -> web.Application:
     """Routes of one account's page."""
     pages = _Pages(watch)
     app = web.Application(middlewares=[_guard])
-    app.router.add_get("/", pages.page)
-    app.router.add_get("/assets/{name}", pages.asset)
-    app.router.add_get("/events", pages.events)
-    app.router.add_get("/forecast", pages.forecast)
+    app.router.add_get("/", pages.page, allow_head=False)
+    app.router.add_get("/assets/{name}", pages.asset, allow_head=False)
+    app.router.add_get("/events", pages.events, allow_head=False)
+    app.router.add_get("/forecast", pages.forecast, allow_head=False)
     return app
 
 
@@ -158,7 +159,10 @@ class _Pages:
                 raise ValueError
         except (KeyError, ValueError):
             raise web.HTTPBadRequest(text="asof in seconds and step -1, 0 or 1\n") from None
-        found = await self._watch.forecast(symbol, asof * SECOND_NS, step)
+        try:
+            found = await self._watch.forecast(symbol, asof * SECOND_NS, step)
+        except ReportError as error:
+            raise web.HTTPServiceUnavailable(text=f"{error}\n") from error
         if found is None:
             raise web.HTTPNotFound(text="there is no such forecast\n")
         return web.Response(text=as_json(found), content_type="application/json")
@@ -182,10 +186,11 @@ class _Pages:
         watch, now = self._watch, None
         while not watch.is_closed:
             version = watch.version
-            content, moved = await watch.message(cursor, symbol)
-            if moved != cursor or content["now"] != now or "reload" in content:
-                cursor, now = moved, content["now"]
-                await response.write(f"id: {moved}\ndata: {as_json(content)}\n\n".encode())
+            with contextlib.suppress(ReportError):  # the watch itself tells what is wrong
+                content, moved = await watch.message(cursor, symbol)
+                if moved != cursor or content["now"] != now:
+                    cursor, now = moved, content["now"]
+                    await response.write(f"id: {moved}\ndata: {as_json(content)}\n\n".encode())
             if not await watch.moved(version, HEARTBEAT_SECS):
                 await response.write(b": still here\n\n")
 

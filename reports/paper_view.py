@@ -88,17 +88,10 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def now_view(
-    account: Account, curve: EquityCurve, coverage: Coverage, now_ns: int
-) -> dict[str, Any]:
-    """All that is replaced on the page and not added to: how things are now."""
-    status = account.status()
-    state = state_of(status, now_ns)
+def books_view(account: Account, curve: EquityCurve, coverage: Coverage) -> dict[str, Any]:
+    """What is replaced on the page and not added to, besides `state_view`."""
     positions = account.positions()
     return {
-        "state": {"level": state.level, "text": state.text},
-        "clock": clock_view(status, account.terms.exchange) if state.runs else None,
-        "late": list(status[1].get("waiting_for") or ()) if status and state.runs else [],
         "figures": figures(account, curve),
         "positions": position_rows(positions, curve.value),
         "orders": order_rows(account.orders()),
@@ -108,15 +101,26 @@ def now_view(
     }
 
 
+def state_view(
+    status: tuple[int, Mapping[str, Any]] | None, exchange: str, now_ns: int
+) -> dict[str, Any]:
+    """How the account's process is, its clock, and the symbols whose bar is late."""
+    state = state_of(status, now_ns)
+    late = list(status[1].get("waiting_for") or ()) if status and state.runs else []
+    return {
+        "state": {"level": state.level, "text": state.text},
+        "clock": clock_view(status, exchange) if status and state.runs else None,
+        "late": late,
+    }
+
+
 def clock_view(
-    status: tuple[int, Mapping[str, Any]] | None, exchange: str
+    status: tuple[int, Mapping[str, Any]], exchange: str
 ) -> dict[str, float | None] | None:
     """The exchange's time in seconds, how fast it goes, and when the next bar closes.
 
     `speed` is null where a replay goes as fast as it can.
     """
-    if status is None:
-        return None
     wall_ns, value = status
     if not value.get("clock_ns") or not value.get("next_close_ns"):
         return None

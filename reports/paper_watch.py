@@ -26,12 +26,13 @@ from reports.paper_equity import EquityCurve
 from reports.paper_view import (
     ROWS,
     SECOND_NS,
+    books_view,
     coverage_rows,
     fill_rows,
     forecast_view,
     log_rows,
     mark_rows,
-    now_view,
+    state_view,
 )
 
 LOOK_SECS = 0.25  # between two looks at the file
@@ -78,6 +79,8 @@ class _Book:
         self.curve = EquityCurve(self.account.terms.cash)
         self.coverage = Coverage(self.account.terms.symbols)
         self.now: dict[str, Any] = {}
+        self._books: dict[str, Any] = {}
+        self._status: tuple[int, Mapping[str, Any]] | None = None
         self._version: int | None = None
         self._last_bar_ns = 0
 
@@ -85,14 +88,16 @@ class _Book:
         """Read what was written since; whether anything is new to a page."""
         version = self.account.data_version()
         is_new = version != self._version
-        with self.account.reading():
-            if is_new:
-                self.curve.extend(self.account.equity_after(self.curve.last_ns))
-                self._last_bar_ns = self.account.last_bar_ns()
-            if is_new or not self.coverage.is_complete:
+        if is_new or not self.coverage.is_complete:
+            with self.account.reading():
+                if is_new:
+                    self.curve.extend(self.account.equity_after(self.curve.last_ns))
+                    self._last_bar_ns = self.account.last_bar_ns()
+                    self._status = self.account.status()
                 self.coverage.take(self.account, self._last_bar_ns, COUNT_SECS)
-            now = now_view(self.account, self.curve, self.coverage, now_ns)
+                self._books = books_view(self.account, self.curve, self.coverage)
         self._version = version
+        now = state_view(self._status, self.account.terms.exchange, now_ns) | self._books
         is_new, self.now = is_new or now != self.now, now
         return is_new
 
@@ -112,10 +117,12 @@ class _Book:
     def since(self, cursor: Cursor, symbol: str) -> tuple[dict[str, Any], Cursor]:
         """What is new since the cursor; everything where that is too much."""
         equity = self.curve.after(cursor.equity_ns)
+        if equity is None or cursor.equity_ns > self.curve.last_ns:
+            return self.whole(symbol)
         with self.account.reading():
             candles = self.account.newest_candles(symbol, cursor.candle_ns, MOST_CANDLES)
             added, moved = self._added(cursor, symbol, candles, 0)
-        if equity is None or len(candles) == MOST_CANDLES or cursor.account != self.checksum:
+        if len(candles) == MOST_CANDLES:
             return self.whole(symbol)
         return ({"equity": equity} if equity else {}) | added, moved
 
@@ -187,7 +194,10 @@ class Watch:
         return self.version != version
 
     async def message(self, cursor: str, symbol: str) -> tuple[dict[str, Any], str]:
-        """What is new to a page with this cursor, how things are now, and its new cursor."""
+        """What is new to a page with this cursor, how things are now, and its new cursor.
+
+        This and `forecast` raise ReportError where the file cannot be read just now.
+        """
         return await self._in_thread(lambda: self._message(cursor, symbol))
 
     async def forecast(self, symbol: str, asof_ns: int, step: int) -> dict[str, Any] | None:
@@ -202,7 +212,10 @@ class Watch:
         return await self._in_thread(read)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.Error as error:
+            raise ReportError(f"{self._path} cannot be read: {one_line(error)}") from error
 
     def _look(self) -> bool:
         before = self.problem

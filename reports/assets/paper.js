@@ -12,6 +12,7 @@ class Dashboard {
     this.account = new AccountChart(this.intraday);
     this.chart = new SymbolChart(this.intraday, data.started);
     this.rows = { fills: [], log: [] };
+    this.tables = {}; // what each shows, as one text
     this.cursor = "";
     this.waiting = []; // messages, for the next frame
     this.followsLatest = true;
@@ -41,8 +42,14 @@ class Dashboard {
     };
     source.onerror = () => {
       this.tell(`The dashboard's process does not answer. What is shown is as of ${this.heard || "the start"}; it is tried again.`);
-      if (source.readyState === EventSource.CLOSED) this.again = setTimeout(() => this.open(), 2000);
+      if (source.readyState === EventSource.CLOSED) this.again = setTimeout(() => this.askAgain(), 2000);
     };
+  }
+
+  // The stream was refused: perhaps another account is shown there by now.
+  async askAgain() {
+    const answer = await fetch("/").catch(() => null);
+    if (answer && answer.ok) location.reload(); else this.open();
   }
 
   close() {
@@ -131,6 +138,9 @@ class Dashboard {
 
   // Rows of texts; a symbol's name, in the column at `symbols`, picks it.
   fillTable(id, rows, symbols) {
+    const text = JSON.stringify(rows);
+    if (this.tables[id] === text) return; // so that a button under the pointer stays the same one
+    this.tables[id] = text;
     const box = document.getElementById(id);
     box.classList.toggle("is-empty", !rows.length);
     const body = element("tbody");

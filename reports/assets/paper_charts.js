@@ -157,8 +157,9 @@ class SymbolChart extends LiveChart {
   clear() {
     this.bars = [];
     this.marks = [];
-    this.fan = null;
     this.times = [];
+    this.fan = null; // the forecast that is shown, with bands or without
+    this.drawn = null; // the same, if it has bands
   }
 
   begin() {
@@ -184,16 +185,17 @@ class SymbolChart extends LiveChart {
     this.legend();
   }
 
-  add(bars, marks, fan) {
+  // Later bars, and another fan if there is one.
+  add(bars, marks, fan = this.fan) {
     const newest = this.bars.length ? this.bars[this.bars.length - 1][0] : -Infinity;
     const later = bars.filter((bar) => bar[0] > newest);
-    if (later.length || fan !== undefined) this.keep(() => {
+    if (later.length || fan !== this.fan) this.keep(() => {
       this.setFan(null); // its times may lie before the new bars'
       for (const bar of later) {
         this.bars.push(bar);
         this.candles.update({ time: bar[0], ...candleRow(bar.slice(1)) });
       }
-      this.setFan(fan === undefined ? this.kept : fan);
+      this.setFan(fan);
     });
     if (marks.length) this.mark(marks);
     this.legend();
@@ -219,8 +221,8 @@ class SymbolChart extends LiveChart {
   // Part of a change: null draws none.
   setFan(fan) {
     const drawn = fan && fan.bands ? fan : null;
-    if (fan) this.kept = fan;
-    this.fan = drawn;
+    this.fan = fan;
+    this.drawn = drawn;
     const times = drawn ? [drawn.asof, ...drawn.times] : [];
     const edge = (nth) => (drawn ? [drawn.close, ...drawn.bands[nth]] : []);
     const between = (low, high) => times.map((time, nth) => ({ time, low: edge(low)[nth], high: edge(high)[nth] }));
@@ -258,9 +260,10 @@ class SymbolChart extends LiveChart {
     const isBar = bar && bar[0] === at;
     this.put("when", timeText(at, this.intraday));
     this.put("prices", isBar ? bar.slice(1).map((price) => numberText(price, chart)).join(" ") : "");
-    const h = !this.fan ? -1 : time === undefined ? this.fan.times.length - 1 : this.fan.times.indexOf(at);
-    const edges = (low, high) => (h < 0 ? "" : [low, high].map((nth) => numberText(this.fan.bands[nth][h], chart)).join(" to "));
-    this.put("middle", h < 0 ? "" : numberText(this.fan.bands[2][h], chart));
+    const fan = this.drawn;
+    const h = !fan ? -1 : time === undefined ? fan.times.length - 1 : fan.times.indexOf(at);
+    const edges = (low, high) => (h < 0 ? "" : [low, high].map((nth) => numberText(fan.bands[nth][h], chart)).join(" to "));
+    this.put("middle", h < 0 ? "" : numberText(fan.bands[2][h], chart));
     this.put("inside", edges(1, 3));
     this.put("outside", edges(0, 4));
     const fills = this.marks.filter((mark) => mark[0] === at);

@@ -154,9 +154,10 @@ class AccountFile:
     def status(self, *, wall_ns: int | None = None, **changes: Any) -> None:
         now = time.time_ns() if wall_ns is None else wall_ns
         value = {
-            "connected": True, "since_ns": now - 600 * SECOND_NS, "clock_ns": self.time_ns + 9 * 10**9,
-            "frontier_ns": self.time_ns, "next_close_ns": self.time_ns + HOUR_NS,
-            "waiting_for": [], "speed": None, "ended": False, "stopped": False,
+            "connected": True, "since_ns": now - 600 * SECOND_NS,
+            "clock_ns": self.time_ns + 9 * SECOND_NS, "frontier_ns": self.time_ns,
+            "next_close_ns": self.time_ns + HOUR_NS, "waiting_for": [],
+            "speed": None, "ended": False, "stopped": False,
             "pid": os.getpid(),
         } | changes  # fmt: skip
         with self.base:
