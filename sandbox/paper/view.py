@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -180,7 +181,8 @@ class Quiet:
     ) -> None:
         for handler in list(self._logger.handlers):
             self._logger.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):  # the disk is full: what is left of the last line is lost
+                handler.close()
 
     def show(self, snapshot: Snapshot) -> None:
         if self._seen.is_new_connection(snapshot):
@@ -243,6 +245,6 @@ def _plain(value: object) -> object:
         return [_plain(each) for each in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str | bool):
         return value
-    return str(value)
+    return int(value) if isinstance(value, Integral) else str(value)
