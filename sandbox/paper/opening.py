@@ -73,7 +73,7 @@ def open_account(
         config=config,
         strategy=strategy,
         weights=forecaster.checkpoint,
-        calendar=calendar and calendar.name,
+        calendar=None if calendar is None else calendar.name,
         account=account_of(config, candles),
         exchange=feed.exchange,
         timeframe=feed.timeframe,

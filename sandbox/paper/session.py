@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from feeds.ccxt import Feed, FeedEnded, Live, LiveBar
+from feeds.ccxt import Feed, Live, LiveBar
+from feeds.errors import FeedEnded
 from sandbox.paper.account import AccountFile, Event
 from sandbox.paper.snapshot import snapshot_of
 from sandbox.paper.stopping import Stop
@@ -98,15 +99,15 @@ class Session:
                 self._note(live.events())
             else:
                 self._trade(bar, live)
-            self._show(live, stopped=False)
+            # where the clock jumps there are more bars than anybody reads
+            self._show(live, stopped=False, at_once=bool(bar and self._feed.speed))
         return f"stopped by {stop.by}"
 
     def _trade(self, bar: LiveBar, live: Live) -> None:
         self._in_hand = bar
         caught_up = bar.time_ns + self._feed.length_ns <= self._began_ns
         candles = {name: Candle(*row) for name, row in bar.candles.items()}
-        happened = [*live.events(), *bar.events]
-        events = [Event(e.kind, e.text, e.symbol, bar.time_ns) for e in happened]
+        events = [Event(e.kind, e.text, e.symbol, bar.time_ns) for e in live.events()]
         done = self._trader.trade(
             BarTime(bar.time_ns, candles, bar.ended), caught_up=caught_up, events=events
         )
