@@ -21,11 +21,13 @@ from reports.paper_account import Account
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 INNER, OUTER = (1, 3), (0, 4)  # places in QUANTILES of the 50 % band and of the 90 % band
 ROWS_AT_ONCE = 200  # of a symbol: few enough to look at the clock between them
+Floats = NDArray[np.float64]
+PathsAt = tuple[int, float, Floats | None]  # time, close, closes [S, P] of the forecast then
 
 
-def quantiles(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    """samples: `[S, P]`. Returns `[5, P]`, those of QUANTILES by Weibull's rule."""
-    return np.quantile(samples, QUANTILES, axis=0, method="weibull")
+def quantiles(samples: Floats) -> Floats:
+    """samples: `[..., S, P]`. Returns `[5, ..., P]`, those of QUANTILES by Weibull's rule."""
+    return np.quantile(samples, QUANTILES, axis=-2, method="weibull")
 
 
 class Counts(NamedTuple):
@@ -68,11 +70,11 @@ class Coverage:
                     self.is_complete = False
                     return
                 rows = account.closes_and_paths(name, symbol.done_ns, until_ns, ROWS_AT_ONCE)
-                for at_ns, close, closes in rows:
+                bands = _bands(rows)
+                for at_ns, close, _ in rows:
                     _came(symbol, close)
-                    if closes is not None:
-                        bands = quantiles(closes / close - 1).T.tolist()
-                        symbol.open.append(_Open(close, bands))
+                    if at_ns in bands:
+                        symbol.open.append(_Open(close, bands[at_ns]))
                     symbol.done_ns = at_ns
                 if len(rows) < ROWS_AT_ONCE:
                     symbol.done_ns = until_ns
@@ -89,6 +91,19 @@ class Coverage:
             for h, counts in enumerate(symbol.counts):
                 _add(sums, h, counts)
         return [Counts(*counts) for counts in sums]
+
+
+def _bands(rows: Sequence[PathsAt]) -> dict[int, list[list[float]]]:
+    """`[P][5]` of returns by time, where there is a forecast; those of one shape at once."""
+    alike: dict[tuple[int, ...], list[tuple[int, Floats]]] = {}
+    for at_ns, close, closes in rows:
+        if closes is not None:
+            alike.setdefault(closes.shape, []).append((at_ns, closes / close - 1))
+    found: dict[int, list[list[float]]] = {}
+    for group in alike.values():
+        bands = quantiles(np.stack([returns for _, returns in group]))
+        found |= zip((at_ns for at_ns, _ in group), np.moveaxis(bands, 0, -1).tolist(), strict=True)
+    return found
 
 
 def _came(symbol: _Symbol, close: float) -> None:
