@@ -1,6 +1,7 @@
 """A paper account traded from frames, as if an exchange had given their bars one by one."""
 
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,6 +13,14 @@ from sandbox.paper import account as accounts
 from sandbox.paper.opening import on_account, open_account, the_strategy
 from sandbox.paper.trader import Signals, Trader
 from sandbox.trading.source import BarTime, Candle
+
+DAY_NS = 86_400 * 10**9
+
+
+def table(path, query):
+    """What a query of an account's file gives."""
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(query).fetchall()
 
 
 @dataclass
@@ -48,18 +57,23 @@ class History:
                 before = time_ns
 
     def _rows(self, frame):
-        for time_ns, values in zip(times_ns(frame).tolist(), values_of(frame).tolist(), strict=True):
+        for time_ns, values in zip(
+            times_ns(frame).tolist(), values_of(frame).tolist(), strict=True
+        ):
             yield Row(time_ns - self.length_ns, *values)
 
 
 @contextmanager
-def trading(config: RunConfig, history: History, path):
-    """A trader that has gone through its account, and the account."""
+def trading(
+    config: RunConfig, history: History, path, *, source=lambda own: own, late=lambda: None
+):
+    """A trader that has gone through its account, and the account. `source` may put something in
+    the place of what forecasts, `late` says why forecasts come too late."""
     config = on_account(config, path)
     with accounts.locked(path):
         traded, candles, forecaster = open_account(config, the_strategy(config), history, path)
         with accounts.opened(path) as account:
-            signals = Signals(source=forecaster.source, too_late=lambda: None)
+            signals = Signals(source=source(forecaster.source), too_late=late)
             trader = Trader(traded, candles, signals, account)
             trader.restore(lambda done, total: None)
             yield trader, account
