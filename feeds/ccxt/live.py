@@ -33,7 +33,7 @@ MARKETS_SECS, REPLAY_MARKETS_SECS = 60.0, 1.0  # between two looks at which mark
 QUIET_BARS = 3  # without a candle, for a market to be asked whether it is still traded
 INACTIVE_READS = 2  # in a row, for a market to have been taken off
 REFUSED_READS = 5  # failures in a row, for the history of such a market to be closed, too
-SOON_SECS = 0.005
+BATCH_SECS = 0.05  # for bars to gather, where a clock jumps
 
 
 class _Symbol:
@@ -172,11 +172,8 @@ class Live:
                 self._move()
                 for helper in helpers:
                     helper.cancel()
-        except BaseException as error:
-            first = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
-            self._outbox.fail(first)
-            if not isinstance(error, ExceptionGroup):
-                raise
+        except* Exception as errors:  # none is expected: whoever reads is told
+            self._outbox.fail(errors.exceptions[0])
 
     def _move(self) -> None:
         self._outbox.move()
@@ -224,11 +221,10 @@ class Live:
 
     async def _wait_due(self, symbol: _Symbol) -> None:
         """Until the bell rings, or something may be learnt without it."""
-        if symbol.again or self._settled(symbol):
-            await asyncio.sleep(SOON_SECS if self._clock.speed is None else 0.0)
-            return
         if self._clock.speed is None:
-            await self._wait(symbol.bell, JUMP_SECS if self._stream.connected else POLL_SECS)
+            await self._wait_jump(symbol)
+            return
+        if symbol.again or self._settled(symbol):
             return
         due_ns = symbol.frontier.next_close_ns
         timing, speed = self._exchange.timing, self._clock.speed
@@ -236,6 +232,15 @@ class Live:
         if symbol.over_ns is not None:
             due_ns, waits = min(due_ns, symbol.over_ns), timing.settle_secs
         await self._wait(symbol.bell, self._clock.secs_until(due_ns + int(waits * speed * 1e9)))
+
+    async def _wait_jump(self, symbol: _Symbol) -> None:
+        """The same where the clock jumps: a little later, so that a page brings many bars."""
+        if not self._stream.connected:
+            await asyncio.sleep(POLL_SECS)
+            return
+        if not (symbol.again or self._settled(symbol)):
+            await self._wait(symbol.bell, JUMP_SECS)
+        await asyncio.sleep(BATCH_SECS)
 
     def _settled(self, symbol: _Symbol) -> bool:
         """Whether something has settled that is not known yet."""

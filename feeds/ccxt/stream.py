@@ -117,6 +117,7 @@ class Stream:
         """Say so when a new connection has brought something."""
         for client in self._clients():
             if client not in self._dialled:
+                self._lost("it was closed, and dialled anew")
                 self._dialled = {client}
                 self._newest_ms.clear()
                 self._set(connected=True)

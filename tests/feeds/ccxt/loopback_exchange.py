@@ -47,7 +47,7 @@ class Loopback:
         self.speed = speed
         self.faults: deque[tuple[str, str]] = deque()  # of (part of the address, fault)
         self.asked: Counter[str] = Counter()  # by path
-        self.queries: list[str] = []
+        self.most_pages = 10**9  # after so many requests for candles all fail
         self.off: dict[str, str] = {}  # by base: "BREAK", or "gone" from the list
         self.young_faults: random.Random | None = None  # candles late or wrong until they settle
         self.settle_ms = 0.0
@@ -90,9 +90,10 @@ class Loopback:
             self._began = time.monotonic()
         name = request.path.rpartition("/")[2]
         self.asked[name] += 1
-        self.queries.append(str(request.rel_url))
         answer = self._answer(name, request)
         fault = next((one for one in self.faults if one[0] in str(request.rel_url)), None)
+        if name == "klines" and self.asked[name] > self.most_pages:
+            return await self._failed("500", answer, request)
         if fault is None:
             return web.json_response(answer)
         self.faults.remove(fault)

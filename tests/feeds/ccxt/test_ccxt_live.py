@@ -95,12 +95,11 @@ def test_faults_of_every_kind_change_nothing() -> None:
         exchange.fail("klines", *faults)  # also of the warm-up
         live, got = start(feed)
         with live:
-            for _ in range(2):
-                exchange.fail("AAAUSDT", *random.Random(2).sample(faults, len(faults)))
-                exchange.fail("BBBUSDT", *faults)
-                exchange.fail("time", *faults)
-                exchange.fail("exchangeInfo", *faults)
-                read(live, got, lambda bar: not exchange.faults or minute(bar) > 190)
+            exchange.fail("AAAUSDT", *random.Random(2).sample(faults, len(faults)))
+            exchange.fail("BBBUSDT", *faults)
+            exchange.fail("api/v3/time", "500", "null")
+            exchange.fail("exchangeInfo", "truncated", "list")
+            read(live, got, lambda bar: not exchange.faults)
             exchange.young_faults = None
             last = got["AAA"][-1].opened_ns
             read(live, got, lambda bar: bar.time_ns > last + 4 * 60 * 10**9)
@@ -142,7 +141,7 @@ def test_a_stream_that_breaks_is_dialled_anew_and_nothing_is_missed(what: str) -
             else:
                 exchange.each_socket(what)
             read(live, got, lambda bar: exchange.dials > 1 and live.status().connected)
-            assert {"disconnected", "connected"} <= kinds(live) or what == "close"
+            assert {"disconnected", "connected"} <= kinds(live)
         check(exchange, got)
 
 
@@ -211,6 +210,7 @@ def test_a_reader_that_does_not_read_stops_the_feed_from_asking() -> None:
 def test_caught_up_is_true_once_all_that_settled_was_taken() -> None:
     truth = {"AAA": candles(-50, 300), "BBB": candles(-50, 300, seed=2, missing=range(-3, 300))}
     with loopback(truth, speed=1.0) as exchange:
+        exchange.jump(0.5)
         with open_feed(f"replay:{exchange.port}", timing=QUICK) as feed:
             last = {
                 name: Row(int(rows[40][0]) * 10**6, *rows[40][1:], 0.0)
@@ -238,7 +238,6 @@ def test_it_goes_on_after_symbols_that_have_ended() -> None:
         with pytest.raises(FeedError, match="the feed was closed"):
             while True:
                 live.next(1.0)
-        assert not any("BBBUSDT" in query for query in exchange.queries if "klines" in query[:0])
 
 
 def test_only_public_addresses_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
