@@ -6,6 +6,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import format_datetime
@@ -29,7 +30,7 @@ CLOSE_SECS = 1.0  # that connections get to end when the server does
 MOST_SIZE = 1e15  # of an order, in units
 HIGHEST_PRICE = 1e15  # of an order
 FAULTS = "/sandbox/faults"  # how many there were, by kind; asking for it moves nothing
-FAULT = "fault"  # what a request is to suffer, in its own notes
+FAULT: ContextVar[Kind | None] = ContextVar("FAULT", default=None)  # of the request in hand
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -81,6 +82,7 @@ class Exchange:
         """Act out what is drawn for a request; what concerns candles and clock its handler does."""
         what = _what(request)
         kind = self.faults.of_request(what, request.query.get("symbol", "")) if what else None
+        FAULT.set(kind)
         if kind is None:
             return await handler(request)
         if kind in REFUSALS:
@@ -89,7 +91,6 @@ class Exchange:
         if kind == "time-out":
             self.faults.count(kind)
             return await hold_back(request)
-        request[FAULT] = kind
         honest = await handler(request)
         if kind in SPOILS and isinstance(honest, web.Response) and honest.status == 200:
             self.faults.count(kind)
@@ -106,10 +107,10 @@ class Exchange:
     async def _ping(self, _: web.Request) -> web.Response:
         return web.json_response({})
 
-    async def _time(self, request: web.Request) -> web.Response:
+    async def _time(self, _: web.Request) -> web.Response:
         self.pace.asks_time()
         now_ns = self.clock.now_ns
-        if request.get(FAULT) == "skew":
+        if FAULT.get() == "skew":
             self.faults.count("skew")
             now_ns += self.faults.skew_ns()
         return web.json_response({"serverTime": now_ns // NS_PER_MS})
@@ -150,7 +151,7 @@ class Exchange:
         market = self._market(request)
         self._check_interval(request)
         wanted = _range(request)
-        kind: Kind | None = request.get(FAULT)
+        kind = FAULT.get()
         self.pace.asks_candles(market.id)
         rows = self._rows(market, wanted, missing=kind == "missing")
         if _is_up_to_now(rows, wanted) and kind not in SPOILS:

@@ -177,8 +177,8 @@ def test_nothing_after_the_clock_is_shown(market_id, minute, limit, start, end):
 def test_a_candle_is_not_seen_before_the_one_before_it_has_closed():
     """Daily bars are 23 hours apart when summer time begins, and open a day before their close."""
     frame = walks(["A"], 30, "1D")["A"]
-    hour_less = np.where(np.arange(30) < 10, HOUR, 0 * HOUR)
-    frame = frame.set_axis((frame.index + hour_less).rename("time"), axis=0)
+    later = pd.to_timedelta((np.arange(30) < 10).astype(int), unit="h")
+    frame = frame.set_axis((frame.index + later).rename("time"), axis=0)
     market = Markets.of(Candles({"A": frame}, spec="spring")).by_id["AUSDT"]
     before = market.closes_ns[:-1]
     assert (market.opens_ns[1:] < before).any()
