@@ -24,6 +24,7 @@ COLUMNS = 6  # of a path: open, high, low, close, volume, amount
 CLOSE = 3
 END_NS = 2**63 - 1  # later than any time
 PATIENCE_SECS = 5.0  # for a file that is being recovered after its writer was killed
+FILLS = "SELECT id, time_ns, symbol, side, size, price, commission + slippage + impact FROM fills"
 TABLES = frozenset(
     ("meta", "candles", "bars", "forecasts", "events", "fills", "equity", "positions", "orders",
      "status")
@@ -195,13 +196,16 @@ class Account:
         query = "SELECT time_ns, cash, value FROM equity WHERE time_ns > ? ORDER BY time_ns"
         return self._all(query, time_ns)
 
-    def newest_candles(self, symbol: str, after_ns: int, limit: int) -> list[Candle]:
-        """The newest ones that are later, ascending."""
+    def newest_candles(
+        self, symbol: str, after_ns: int, limit: int, *, before_ns: int = END_NS
+    ) -> list[Candle]:
+        """The newest ones between two times, both left out, ascending."""
         query = (
             "SELECT time_ns, open, high, low, close FROM candles "
-            "WHERE symbol = ? AND time_ns > ? ORDER BY time_ns DESC LIMIT ?"
+            "WHERE symbol = ? AND time_ns > ? AND time_ns < ? ORDER BY time_ns DESC LIMIT ?"
         )
-        return [Candle(*row) for row in reversed(self._all(query, symbol, after_ns, limit))]
+        rows = self._all(query, symbol, after_ns, before_ns, limit)
+        return [Candle(*row) for row in reversed(rows)]
 
     def next_closes(self, symbol: str, after_ns: int, limit: int) -> list[tuple[int, float]]:
         """(time, close) of the first candles that are later, ascending."""
@@ -223,16 +227,26 @@ class Account:
         rows = self._all(query, symbol, after_ns, until_ns, limit)
         return [(time, close, _closes(future, paths)) for time, close, future, paths in rows]
 
-    def fills(
-        self, after_id: int, limit: int, *, symbol: str | None = None, from_ns: int = 0
-    ) -> list[Fill]:
+    def fills(self, after_id: int, limit: int) -> list[Fill]:
         """The newest ones, ascending."""
+        rows = self._all(f"{FILLS} WHERE id > ? ORDER BY id DESC LIMIT ?", after_id, limit)
+        return [Fill(*row) for row in reversed(rows)]
+
+    def fills_of(
+        self,
+        symbol: str,
+        limit: int,
+        *,
+        after_id: int = 0,
+        from_ns: int = 0,
+        before_ns: int = END_NS,
+    ) -> list[Fill]:
+        """The newest ones of a symbol in some stretch of time, ascending."""
         query = (
-            "SELECT id, time_ns, symbol, side, size, price, commission + slippage + impact "
-            "FROM fills WHERE id > ? AND time_ns >= ? AND (symbol = ? OR ?) "
+            f"{FILLS} WHERE id > ? AND symbol = ? AND time_ns >= ? AND time_ns < ? "
             "ORDER BY id DESC LIMIT ?"
         )
-        rows = self._all(query, after_id, from_ns, symbol, symbol is None, limit)
+        rows = self._all(query, after_id, symbol, from_ns, before_ns, limit)
         return [Fill(*row) for row in reversed(rows)]
 
     def count_fills(self) -> int:

@@ -12,7 +12,7 @@ import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -36,6 +36,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+T = TypeVar("T")
 _HERE = Path(__file__).resolve().parent / "assets"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -98,6 +99,7 @@ def application(watch: Watch) -> web.Application:
     app.router.add_get("/assets/{name}", pages.asset, allow_head=False)
     app.router.add_get("/events", pages.events, allow_head=False)
     app.router.add_get("/forecast", pages.forecast, allow_head=False)
+    app.router.add_get("/candles", pages.candles, allow_head=False)
     return app
 
 
@@ -152,19 +154,19 @@ class _Pages:
 
     async def forecast(self, request: web.Request) -> web.Response:
         """`?symbol=S&asof=SECONDS&step=-1|0|1`: that forecast, the one before or after it."""
-        symbol = self._symbol(request)
-        try:
-            asof, step = (int(request.query[name]) for name in ("asof", "step"))
-            if step not in (-1, 0, 1) or not 0 <= asof < 2**33:
-                raise ValueError
-        except (KeyError, ValueError):
-            raise web.HTTPBadRequest(text="asof in seconds and step -1, 0 or 1\n") from None
-        try:
-            found = await self._watch.forecast(symbol, asof * SECOND_NS, step)
-        except ReportError as error:
-            raise web.HTTPServiceUnavailable(text=f"{error}\n") from error
+        symbol, asof_ns = self._symbol(request), _seconds(request, "asof")
+        step = {"-1": -1, "0": 0, "1": 1}.get(request.query.get("step", ""))
+        if step is None:
+            raise web.HTTPBadRequest(text="step must be -1, 0 or 1\n")
+        found = await _read(self._watch.forecast(symbol, asof_ns, step))
         if found is None:
             raise web.HTTPNotFound(text="there is no such forecast\n")
+        return web.Response(text=as_json(found), content_type="application/json")
+
+    async def candles(self, request: web.Request) -> web.Response:
+        """`?symbol=S&before=SECONDS`: earlier candles, and the fills on them."""
+        symbol, before_ns = self._symbol(request), _seconds(request, "before")
+        found = await _read(self._watch.earlier(symbol, before_ns))
         return web.Response(text=as_json(found), content_type="application/json")
 
     async def events(self, request: web.Request) -> web.StreamResponse:
@@ -199,6 +201,21 @@ class _Pages:
         if symbol not in self._watch.terms.symbols:
             raise web.HTTPNotFound(text="there is no such symbol\n")
         return str(symbol)
+
+
+def _seconds(request: web.Request, name: str) -> int:
+    """A time of the query, in ns."""
+    text = request.query.get(name, "")
+    if not text.isdecimal() or len(text) > 10:
+        raise web.HTTPBadRequest(text=f"{name} must be a time in whole seconds since 1970\n")
+    return int(text) * SECOND_NS
+
+
+async def _read(reading: Awaitable[T]) -> T:
+    try:
+        return await reading
+    except ReportError as error:
+        raise web.HTTPServiceUnavailable(text=f"{error}\n") from error
 
 
 def run(path: Path, port: int, said: Callable[[str], None]) -> None:

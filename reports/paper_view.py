@@ -23,12 +23,14 @@ from reports.formats import (
     size,
     whole,
 )
-from reports.paper_account import Account, Event, Fill, Forecast, Order, Position, Terms
+from reports.paper_account import Account, Candle, Event, Fill, Forecast, Order, Position, Terms
 from reports.paper_coverage import Counts, Coverage, inside, quantiles, shown_horizons
 from reports.paper_equity import EquityCurve
 
 SECOND_NS = 1_000_000_000
-STALE_SECS = 30.0  # the status is rewritten every few seconds
+STALE_SECS = 30.0  # without a status, which is rewritten every few seconds
+GONE_SECS = 10.0  # the same, where there is no such process
+GO_ON = "The same command goes on from there."
 ROWS = 200  # of a table at most
 Texts = list[list[str]]
 
@@ -55,11 +57,14 @@ def state_of(status: tuple[int, Mapping[str, Any]] | None, now_ns: int) -> State
             runs=False,
         )
     if value.get("stopped"):
-        text = f"Stopped on request {when}. The same command goes on from there."
-        return State(level="warn", text=text, runs=False)
-    silence = (now_ns - wall_ns) / SECOND_NS
+        return State(level="warn", text=f"Stopped {when}. {GO_ON}", runs=False)
+    silence, pid = (now_ns - wall_ns) / SECOND_NS, value.get("pid")
+    if silence > GONE_SECS and not _lives(pid):
+        text = f"The account's process has stopped without a word, after {when}. {GO_ON}"
+        return State(level="bad", text=text, runs=False)
     if silence > STALE_SECS:
-        return _silent(value.get("pid"), when, silence)
+        text = f"Nothing has been written for {duration(silence)}, though process {pid} is there."
+        return State(level="bad", text=text, runs=True)
     since = moment_text(int(value.get("since_ns") or wall_ns))
     if not value.get("connected"):
         text = f"No connection since {since}. It is tried again and again."
@@ -67,21 +72,10 @@ def state_of(status: tuple[int, Mapping[str, Any]] | None, now_ns: int) -> State
     return State(level="good", text=f"Connected since {since}.", runs=True)
 
 
-def _silent(pid: Any, when: str, silence: float) -> State:
-    if isinstance(pid, int) and _lives(pid):
-        text = f"Nothing has been written for {duration(silence)}, though process {pid} is there."
-        return State(level="bad", text=text, runs=True)
-    text = (
-        f"The account's process has stopped without a word, after {when}. "
-        "The same command goes on from there."
-    )
-    return State(level="bad", text=text, runs=False)
-
-
-def _lives(pid: int) -> bool:
+def _lives(pid: Any) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, TypeError, ValueError, OverflowError):
         return False
     except OSError:
         return True  # another user's
@@ -229,6 +223,11 @@ def mark_rows(fills: Sequence[Fill]) -> list[list[Any]]:
         ]
         for fill in fills
     ]
+
+
+def candle_rows(candles: Sequence[Candle]) -> list[list[float]]:
+    """[seconds, open, high, low, close], for the chart."""
+    return [[bar.time_ns // SECOND_NS, *bar[1:]] for bar in candles]
 
 
 def log_rows(events: Sequence[Event]) -> Texts:

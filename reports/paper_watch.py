@@ -25,8 +25,8 @@ from reports.paper_coverage import Coverage
 from reports.paper_equity import EquityCurve
 from reports.paper_view import (
     ROWS,
-    SECOND_NS,
     books_view,
+    candle_rows,
     coverage_rows,
     fill_rows,
     forecast_view,
@@ -38,6 +38,7 @@ from reports.paper_view import (
 LOOK_SECS = 0.25  # between two looks at the file
 COUNT_SECS = 0.15  # for coverage, in a look
 MOST_CANDLES = 2000
+MOST_EARLIER = 1000  # candles that are sent when a page goes further back
 MOST_FILLS = 50  # in the table
 MOST_MARKS = 1000  # on the chart
 T = TypeVar("T")
@@ -131,12 +132,12 @@ class _Book:
     ) -> tuple[dict[str, Any], Cursor]:
         account = self.account
         fills = account.fills(cursor.fill, MOST_FILLS)
-        marks = account.fills(cursor.fill, MOST_MARKS, symbol=symbol, from_ns=from_ns)
+        marks = account.fills_of(symbol, MOST_MARKS, after_id=cursor.fill, from_ns=from_ns)
         events = account.events(cursor.event, ROWS)
         forecast = account.forecast(symbol)
         asof_ns = forecast.asof_ns if forecast else 0
         parts = {
-            "candles": [[bar.time_ns // SECOND_NS, *bar[1:]] for bar in candles],
+            "candles": candle_rows(candles),
             "fills": fill_rows(fills),
             "marks": mark_rows(marks),
             "log": log_rows(events),
@@ -196,7 +197,7 @@ class Watch:
     async def message(self, cursor: str, symbol: str) -> tuple[dict[str, Any], str]:
         """What is new to a page with this cursor, how things are now, and its new cursor.
 
-        This and `forecast` raise ReportError where the file cannot be read just now.
+        This, `forecast` and `earlier` raise ReportError where the file cannot be read just now.
         """
         return await self._in_thread(lambda: self._message(cursor, symbol))
 
@@ -208,6 +209,19 @@ class Watch:
             with account.reading():
                 found = account.forecast(symbol, asof_ns, step)
                 return forecast_view(account, symbol, found) if found else None
+
+        return await self._in_thread(read)
+
+    async def earlier(self, symbol: str, before_ns: int) -> dict[str, Any]:
+        """Candles of a symbol before those that a page has, and the fills on them."""
+
+        def read() -> dict[str, Any]:
+            account = self._book.account
+            with account.reading():
+                bars = account.newest_candles(symbol, 0, MOST_EARLIER, before_ns=before_ns)
+                from_ns = bars[0].time_ns if bars else before_ns
+                fills = account.fills_of(symbol, MOST_MARKS, from_ns=from_ns, before_ns=before_ns)
+            return {"candles": candle_rows(bars), "marks": mark_rows(fills)}
 
         return await self._in_thread(read)
 

@@ -3,7 +3,8 @@
 "use strict";
 
 const MOST_ROWS = { fills: 50, log: 200 };
-const MOST_POINTS = 8000; // of a chart, before the page asks for a thinned one
+const MOST_POINTS = 20000; // of a chart, before the page asks for everything anew, thinned
+const NEAR_EDGE = 10; // bars from the first one that there is, where earlier ones are asked for
 
 class Dashboard {
   constructor(data) {
@@ -16,6 +17,9 @@ class Dashboard {
     this.cursor = "";
     this.waiting = []; // messages, for the next frame
     this.followsLatest = true;
+    this.chart.api.timeScale().subscribeVisibleLogicalRangeChange((range) => {
+      if (range && range.from < NEAR_EDGE) this.readEarlier();
+    });
     this.picker = document.getElementById("picker");
     this.buildPicker();
     this.buildSteps();
@@ -204,9 +208,29 @@ class Dashboard {
     history.replaceState(null, "", `#${encodeURIComponent(symbol)}`);
     this.followsLatest = true;
     this.shown = null;
+    this.hasAll = false;
     this.chart.clear();
     this.cursor = "";
     this.open();
+  }
+
+  // Candles before the first one that the page has, if there are any.
+  async readEarlier() {
+    const [symbol, before] = [this.symbol, this.chart.first];
+    if (this.reading || !Number.isFinite(before) || this.hasAll) return;
+    this.reading = true;
+    const found = await this.ask("candles", { symbol, before });
+    this.reading = false;
+    if (!found || symbol !== this.symbol || before !== this.chart.first) return;
+    this.hasAll = !found.candles.length;
+    if (!this.hasAll) this.chart.prepend(found.candles, found.marks);
+    this.tellForecast();
+  }
+
+  // What the server answers, null where it does not.
+  async ask(path, query) {
+    const answer = await fetch(`/${path}?${new URLSearchParams(query)}`).catch(() => null);
+    return answer && answer.ok ? answer.json() : null;
   }
 
   // ----- earlier forecasts
@@ -227,10 +251,9 @@ class Dashboard {
   async step(step) {
     if (!this.shown) return;
     const symbol = this.symbol;
-    const query = new URLSearchParams({ symbol, asof: this.shown.asof, step });
-    const answer = await fetch(`/forecast?${query}`).catch(() => null);
-    if (!answer || !answer.ok || symbol !== this.symbol) return;
-    const found = await answer.json();
+    const found = await this.ask("forecast", { symbol, asof: this.shown.asof, step });
+    if (!found || symbol !== this.symbol) return;
+    if (found.asof < this.chart.first) await this.readEarlier();
     this.shown = found;
     this.followsLatest = !found.later;
     if (step) this.chart.showFan(found); else this.chart.add([], [], found);
@@ -241,7 +264,7 @@ class Dashboard {
     const fan = this.shown;
     const told = document.querySelector(".steps .told");
     const latest = this.latest && fan && this.latest.asof > fan.asof;
-    this.buttons.earlier.disabled = !fan || !fan.earlier || fan.asof <= this.chart.first;
+    this.buttons.earlier.disabled = !fan || !fan.earlier;
     this.buttons.later.disabled = !latest;
     this.buttons.latest.disabled = !latest;
     told.textContent = fan ? fanText(fan) : "No forecast yet.";

@@ -201,6 +201,18 @@ class SymbolChart extends LiveChart {
     this.legend();
   }
 
+  // Bars before the first one, and the fills on them.
+  prepend(bars, marks) {
+    const earlier = bars.filter((bar) => bar[0] < this.first);
+    this.keep(() => {
+      this.bars = earlier.concat(this.bars);
+      this.candles.setData(this.bars.map(([time, ...prices]) => ({ time, ...candleRow(prices) })));
+      this.setFan(this.fan);
+    });
+    this.marks = marks.concat(this.marks);
+    this.mark([]);
+  }
+
   scaleTo(price) {
     const digits = placesOf(price);
     if (digits === this.digits) return;
@@ -263,7 +275,8 @@ class SymbolChart extends LiveChart {
     const fan = this.drawn;
     const h = !fan ? -1 : time === undefined ? fan.times.length - 1 : fan.times.indexOf(at);
     const edges = (low, high) => (h < 0 ? "" : [low, high].map((nth) => numberText(fan.bands[nth][h], chart)).join(" to "));
-    this.put("middle", h < 0 ? "" : numberText(fan.bands[2][h], chart));
+    const ahead = time === undefined && h >= 0 ? ` at ${timeText(fan.times[h], this.intraday)}` : "";
+    this.put("middle", h < 0 ? "" : numberText(fan.bands[2][h], chart) + ahead);
     this.put("inside", edges(1, 3));
     this.put("outside", edges(0, 4));
     const fills = this.marks.filter((mark) => mark[0] === at);

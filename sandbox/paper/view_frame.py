@@ -121,7 +121,8 @@ def _title(snapshot: Snapshot) -> Text:
     ahead = f"  forecasts of {counted(snapshot.horizon, 'bar')}" if snapshot.horizon else ""
     symbols = counted(len(snapshot.symbols), "symbol")
     place = f"{snapshot.exchange}  {snapshot.timeframe}  {symbols}{ahead}"
-    speed = f"  time runs {snapshot.speed:,.6g} times as fast" if snapshot.speed else ""
+    is_fast = snapshot.speed is not None and snapshot.speed != 1
+    speed = f"  time runs {snapshot.speed:,.6g} times as fast" if is_fast else ""
     return _line(f"{snapshot.name} on paper", "bold") + _line(f"  {place}{speed}", "dim")
 
 

@@ -125,7 +125,7 @@ def test_one_steps_back_through_forecasts_and_the_page_goes_on(page, served):
     visit(page, port)
     last = file.time_ns // 10**9
     for step in range(1, HORIZON + 3):
-        page.click(".steps .earlier")
+        page.run("document.querySelector('.steps .earlier').click()")
         page.wait(f"dashboard.shown.asof === {last - 3600 * step}")
     told = page.texts(".steps .told")[0]
     assert f"{HORIZON} of {HORIZON} bars have come" in told
@@ -171,6 +171,29 @@ def test_another_symbol_is_picked_from_the_list_and_from_a_table(page, served):
     assert page.run("dashboard.chart.bars.at(-1)[4]") == pytest.approx(file.closes[name])
     visit(page, port, symbol=name.replace("/", "%2F"))  # a page that is loaded anew keeps it
     assert page.run("dashboard.symbol") == name
+    assert_quiet(page, port)
+
+
+def test_going_back_brings_earlier_candles(page, served):
+    """The page is told of the newest bars alone, so that there are earlier ones."""
+    _, port = served
+    visit(page, port)
+    count = page.run("dashboard.chart.bars.length")
+    page.run("{ const c = dashboard.chart; c.whole(c.bars.slice(-40), [], c.fan); }")
+    page.frames()
+    page.run("dashboard.chart.reach(Infinity)")
+    page.wait(f"dashboard.chart.bars.length === {count}")
+    page.wait("dashboard.hasAll || !dashboard.reading")
+    page.run("dashboard.chart.reach(20)")
+    page.run("{ const c = dashboard.chart; c.whole(c.bars.slice(-40), [], c.fan); }")
+    page.run("dashboard.hasAll = false")
+    first = page.run("dashboard.chart.first")
+    page.run(f"dashboard.shown = {{asof: {first}}}; dashboard.step(-1)")
+    page.wait(f"dashboard.chart.fan.asof === {first - 3600}")
+    assert page.run("dashboard.chart.first") < first - 3600
+    page.frames()
+    begin, end = shown_times(page, "chart")
+    assert begin <= first - 3600 and end >= first + 3600
     assert_quiet(page, port)
 
 

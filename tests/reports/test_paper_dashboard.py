@@ -19,7 +19,7 @@ import pytest
 from reports import paper
 from reports.paper_view import state_of
 from reports.paper_watch import Cursor
-from tests.reports.paper_accounts import HORIZON, HOUR_NS, SYMBOLS, AccountFile, written
+from tests.reports.paper_accounts import HORIZON, HOUR_NS, STARTED_NS, SYMBOLS, AccountFile, written
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = SYMBOLS[0]
@@ -209,6 +209,20 @@ def test_earlier_forecasts_are_found_one_after_the_other(served):
     assert ask(port, "/events")[0] == 404
 
 
+def test_earlier_candles_come_with_their_fills(served):
+    _, port = served
+    path = f"/candles?symbol={FIRST.replace('/', '%2F')}"
+    before = STARTED_NS // 10**9 + 20 * 3600
+    found = json.loads(ask(port, f"{path}&before={before}")[2])
+    times = [row[0] for row in found["candles"]]
+    assert len(times) == 79 and times[-1] == before - 3600 and times == sorted(times)
+    assert [mark[:2] for mark in found["marks"]] == [[STARTED_NS // 10**9 + 3600, "buy"]]
+    nothing = json.loads(ask(port, f"{path}&before={times[0]}")[2])
+    assert nothing == {"candles": [], "marks": []}
+    for wrong in ("", "&before=-1", "&before=x", "&before=1e9", "&before=99999999999"):
+        assert ask(port, path + wrong)[0] == 400
+
+
 def test_a_missing_forecast_says_why_and_quiet_bars_are_skipped(tmp_path):
     file = AccountFile(tmp_path / "a.sqlite")
     file.bar()
@@ -291,10 +305,11 @@ STATUS = {"connected": True, "since_ns": 5 * 10**9, "pid": os.getpid()}
         (None, 0, "warn", "No process has traded"),
         ({}, 1, "good", "Connected since 1970-01-01 00:00:05 UTC."),
         ({"connected": False}, 1, "bad", "No connection since 1970-01-01 00:00:05 UTC."),
-        ({"stopped": True}, 999, "warn", "Stopped on request"),
+        ({"stopped": True}, 999, "warn", "Stopped 2001"),
         ({"ended": True, "stopped": True}, 999, "good", "Ended"),
         ({}, 200, "bad", "Nothing has been written for 3 min, though process"),
-        ({"pid": 2**22 + 1}, 200, "bad", "stopped without a word"),
+        ({"pid": 2**22 + 1}, 15, "bad", "stopped without a word"),
+        ({}, 15, "good", "Connected"),
         ({"pid": None}, 200, "bad", "stopped without a word"),
     ],
 )
