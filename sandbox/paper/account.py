@@ -198,27 +198,39 @@ class AccountFile:
 def locked(path: Path) -> Iterator[None]:
     """This process's alone while the block lasts; raises AccountError where another has it."""
     place = path.with_name(f"{path.name}.lock")
+    handle = _lock(path, place)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise AccountError(f"{place} cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = ""
-        with suppress(OSError):
-            owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
-        os.close(handle)
-        raise AccountError(
-            f"{path} is traded by another process{f' ({owner})' if owner else ''}: "
-            "end that one first, or open another account with --state FILE"
-        ) from None
-    try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
+        with tidied(lambda: place.unlink(missing_ok=True)):
+            yield
     finally:
+        place.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(path: Path, place: Path) -> int:
+    """The open lock file, with the number of this process in it."""
+    while True:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise AccountError(f"{place} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = ""
+            with suppress(OSError):
+                owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
+            os.close(handle)
+            raise AccountError(
+                f"{path} is traded by another process{f' ({owner})' if owner else ''}: "
+                "end that one first, or open another account with --state FILE"
+            ) from None
+        with suppress(OSError):  # it went with the process that had it, before it was locked here
+            if os.fstat(handle).st_ino == place.stat().st_ino:
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+                return handle
         os.close(handle)
 
 

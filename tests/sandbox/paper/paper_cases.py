@@ -8,7 +8,6 @@ import pandas as pd
 
 from feeds import times_ns, values_of
 from feeds.ccxt import Market, Row, Warmup
-from sandbox.config import RunConfig
 from sandbox.paper import account as accounts
 from sandbox.paper.opening import on_account, open_account, the_strategy
 from sandbox.paper.trader import Signals, Trader
@@ -57,16 +56,13 @@ class History:
                 before = time_ns
 
     def _rows(self, frame):
-        for time_ns, values in zip(
-            times_ns(frame).tolist(), values_of(frame).tolist(), strict=True
-        ):
+        rows = zip(times_ns(frame).tolist(), values_of(frame).tolist(), strict=True)
+        for time_ns, values in rows:
             yield Row(time_ns - self.length_ns, *values)
 
 
 @contextmanager
-def trading(
-    config: RunConfig, history: History, path, *, source=lambda own: own, late=lambda: None
-):
+def trading(config, history, path, *, source=lambda own: own, late=lambda: None):
     """A trader that has gone through its account, and the account. `source` may put something in
     the place of what forecasts, `late` says why forecasts come too late."""
     config = on_account(config, path)

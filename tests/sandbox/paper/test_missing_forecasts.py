@@ -91,10 +91,9 @@ def test_nothing_is_ordered_where_a_forecast_failed_also_not_in_a_backtest(
     failed = sources[0].failed | sources[1].failed
     assert not sources[0].failed & sources[1].failed
     given = table(path, "SELECT symbol, time_ns FROM decisions")
-    assert {bar.time_ns for bar in bars} - {
-        at for symbol, at in given if symbol == "NVDA"
-    } == failed
-    assert {at for symbol, at in given if symbol == "AAPL"} == {bar.time_ns for bar in bars}
+    all_ns = {bar.time_ns for bar in bars}
+    assert all_ns - {at for symbol, at in given if symbol == "NVDA"} == failed
+    assert all_ns == {at for symbol, at in given if symbol == "AAPL"}
     events = table(path, "SELECT kind, symbol, text, time_ns FROM events")
     assert {event[:3] for event in events} == {
         ("forecast failed", "NVDA", "RuntimeError: out of memory")
