@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     market.add_argument(
         "--symbols", type=_symbols, metavar="A,B",
-        help="what to trade, such as BTC/USDT,ETH/USDT (default: the account's, or all of a replay)",
+        help="what is traded: BTC/USDT,ETH/USDT (default: the account's, or all of a replay)",
     )  # fmt: skip
     market.add_argument(
         "--timeframe", metavar="T",
