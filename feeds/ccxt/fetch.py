@@ -69,6 +69,13 @@ def certain_ns(exchange: Exchange, asked_ns: int, length_ns: int) -> int:
     return asked_ns - int(exchange.timing.settle_secs * clock.speed * 1e9)
 
 
+def frontier_of(
+    exchange: Exchange, length_ns: int, reached_ns: int, anchor: Row | None = None
+) -> Frontier:
+    """A frontier for the candles of an exchange with such a clock."""
+    return Frontier(length_ns, reached_ns, anchor, jumps=exchange.clock.speed is None)
+
+
 async def turn(
     exchange: Exchange, market: Market, timeframe: str, frontier: Frontier
 ) -> tuple[Taken, bool]:

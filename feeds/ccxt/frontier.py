@@ -4,16 +4,20 @@ The anchor is the latest certain candle. Up to the frontier everything is known:
 closes there or before has been handed out, or does not exist. Pages move the frontier. A candle is
 final if its page holds a later one, or was asked for after the candle's close plus the settling
 time. That there is no candle is believed where the page was asked for that late, and a second page
-says so too. Knows neither the network nor the clock: it is told up to where a page is certain.
+says so too. Where the exchange's clock jumps, time proves little: without a later candle, several
+pages must agree. Knows neither network nor clock: it is told up to where a page is certain.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from .pages import NS_PER_MS, Ask, Page, Row
 
+AGREEING = 2  # pages that say that there is no candle
+AGREEING_ALONE = 6  # the same where a clock jumps and no later candle vouches for it
 SPARE_ROWS = 10  # a page asks for more candles than there should be
 
 
@@ -26,32 +30,32 @@ class Taken(NamedTuple):
 
 
 class _View(NamedTuple):
-    """What a page says beyond the candles that follow one another without a gap."""
+    """What a page says beyond the candles that are certain at once."""
 
     rows: tuple[Row, ...]
     until_ns: int
+    vouched: bool  # a later candle shows that the page goes further
 
-    def between(self, after_ns: int, until_ns: int, length_ns: int) -> list[int]:
-        """The open times of candles that close in that time."""
-        return [
-            row.opened_ns for row in self.rows if after_ns < row.opened_ns + length_ns <= until_ns
-        ]
-
-
-NOTHING = _View((), 0)
+    def between(self, after_ns: int, until_ns: int, length_ns: int) -> list[Row]:
+        """The candles that close in that time."""
+        return [row for row in self.rows if after_ns < row.opened_ns + length_ns <= until_ns]
 
 
 class Frontier:
     """The certain candles of one symbol, `length_ns` long each, after `reached_ns`.
 
-    anchor: the last candle that closed at `reached_ns` or before, where there is one.
+    anchor: the last candle that closed at `reached_ns` or before, where there is one. jumps:
+    whether the exchange's clock does.
     """
 
-    def __init__(self, length_ns: int, reached_ns: int, anchor: Row | None = None) -> None:
+    def __init__(
+        self, length_ns: int, reached_ns: int, anchor: Row | None = None, *, jumps: bool = False
+    ) -> None:
         self.length_ns = length_ns
         self.reached_ns = reached_ns
         self.anchor = anchor
-        self._view = NOTHING
+        self._jumps = jumps
+        self._views: deque[_View] = deque(maxlen=AGREEING_ALONE - 1)  # of the pages before
         self._revisions: set[Row] = set()
 
     @property
@@ -83,7 +87,8 @@ class Frontier:
         rows = [row for row in page.rows if self._close(row) > self.reached_ns]
         known_ns = min(certain_ns, page.ask.since_ns + page.ask.limit * self.length_ns)
         final = self._final(rows, page, certain_ns)
-        in_row = self._without_gap(final)
+        settled = [row for row in final if not self._jumps or row is not page.rows[-1]]
+        in_row = self._without_gap(settled)
         self._hand_out(in_row)
         rest, running = final[len(in_row) :], rows[len(final) :]
         if not rest and running and running[0].opened_ns <= self.reached_ns:
@@ -93,7 +98,7 @@ class Frontier:
         if view.until_ns <= self.reached_ns:
             return Taken(tuple(in_row), revised, in_doubt=False)
         agreed = self._agreed(view)
-        self._view = view
+        self._views.append(view)
         doubted = any(self._close(row) > self.reached_ns for row in view.rows)
         in_doubt = doubted or self.next_close_ns <= view.until_ns
         return Taken((*in_row, *agreed), revised, in_doubt)
@@ -124,19 +129,23 @@ class Frontier:
                 break
             rows.append(row)
             reached_ns = self._close(row)
-        if page.full and len(rows) == len(rest):
-            return _View(tuple(rows), reached_ns)
-        return _View(tuple(rows), max(reached_ns, known_ns))
+        if not (page.full and len(rows) == len(rest)):
+            reached_ns = max(reached_ns, known_ns)
+        last = page.rows[-1] if page.rows else None
+        vouched = last is not None and self._close(last) > reached_ns
+        return _View(tuple(rows), reached_ns, vouched)
 
     def _agreed(self, view: _View) -> list[Row]:
-        """The candles up to where this page and the one before it say the same."""
-        until_ns = min(view.until_ns, self._view.until_ns)
-        spoken_of = (self.reached_ns, until_ns, self.length_ns)
-        if until_ns <= self.reached_ns or view.between(*spoken_of) != self._view.between(
-            *spoken_of
-        ):
+        """The candles up to where this page and those before it say the same."""
+        wanted = AGREEING if view.vouched or not self._jumps else AGREEING_ALONE
+        before = list(self._views)[1 - wanted :]
+        if len(before) < wanted - 1:
             return []
-        rows = [row for row in view.rows if self._close(row) <= until_ns]
+        until_ns = min(view.until_ns, *(other.until_ns for other in before))
+        time = (self.reached_ns, until_ns, self.length_ns)
+        if any(other.between(*time) != view.between(*time) for other in before):
+            return []
+        rows = view.between(*time)
         self._hand_out(rows)
         self.reached_ns = max(self.reached_ns, until_ns)
         return rows

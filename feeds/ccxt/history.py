@@ -23,8 +23,7 @@ from ..words import nearest
 from .cache import Kept, Part
 from .exchange import Exchange, Timing
 from .feed import opened
-from .fetch import certain_ns, insist, read_until, side_by_side
-from .frontier import Frontier
+from .fetch import certain_ns, frontier_of, insist, read_until, side_by_side
 from .loop import Loop
 from .markets import Market
 from .pages import NS_PER_MS, Ask, Row, shown_ns
@@ -196,7 +195,7 @@ class _Download:
         fetched: list[Row] = []
         done_ns = from_ns
         length_ns = self._length_ns
-        frontier = Frontier(length_ns, from_ns + length_ns - NS_PER_MS, anchor)
+        frontier = frontier_of(self._exchange, length_ns, from_ns + length_ns - NS_PER_MS, anchor)
 
         def keep(rows: Sequence[Row]) -> None:
             nonlocal done_ns

@@ -18,8 +18,8 @@ from typing import Self
 from ..errors import ExchangeError, FeedError
 from .events import After, Event, LiveBar, Status
 from .exchange import Exchange
-from .fetch import AT_ONCE, Patience, certain_ns, turn
-from .frontier import Frontier, Taken
+from .fetch import AT_ONCE, Patience, certain_ns, frontier_of, turn
+from .frontier import Taken
 from .loop import Loop
 from .markets import Market, is_active
 from .outbox import Lane, Outbox
@@ -150,7 +150,8 @@ class Live:
     # --- in the loop's thread ---
 
     def _symbol(self, market: Market, after: After) -> _Symbol:
-        frontier = Frontier(self._length_ns, after.frontier_ns, after.last.get(market.name))
+        last = after.last.get(market.name)
+        frontier = frontier_of(self._exchange, self._length_ns, after.frontier_ns, last)
         ended = market.name in after.ended
         lane = Lane(market.name, frontier, ended=ended, end_told=ended)
         return _Symbol(market, lane, Patience(self._exchange.timing))

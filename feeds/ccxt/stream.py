@@ -19,6 +19,7 @@ from .fetch import Patience
 from .pages import NS_PER_MS
 
 LOOK_SECS = 0.02  # between two looks at what the stream brought
+JUMP_SILENCE_SECS = 2.0  # of a clock that jumps: it sends as fast as it can
 LATEST_ROWS = 4  # of a symbol's running candles that are looked at: late ones come behind newer
 
 Say = Callable[[Kind, str | None, str], None]
@@ -137,6 +138,8 @@ class Stream:
     async def _guard(self) -> None:
         """Drop connections that have been silent for too long, though they were pinged."""
         silence = self._exchange.timing.silence_secs
+        if self._exchange.clock.speed is None:
+            silence = min(silence, JUMP_SILENCE_SECS)
         while True:
             await asyncio.sleep(silence / 4)
             for client in self._clients():

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from ..errors import ExchangeError
 from .exchange import Exchange
-from .fetch import certain_ns, read_until, side_by_side
-from .frontier import Frontier
+from .fetch import certain_ns, frontier_of, read_until, side_by_side
 from .markets import Market
 from .pages import Row
 
@@ -52,7 +51,7 @@ async def _last(
     back_ns, found_ns = wanted * length_ns, -1  # -1: nothing was asked yet
     while True:
         since_ns = max(0, until_ns - back_ns)
-        frontier, rows = Frontier(length_ns, since_ns), list[Row]()
+        frontier, rows = frontier_of(exchange, length_ns, since_ns), list[Row]()
         await read_until(exchange, market, timeframe, frontier, until_ns, rows.extend)
         if len(rows) >= wanted:
             return frontier.reached_ns, rows
