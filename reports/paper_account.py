@@ -163,6 +163,8 @@ class Account:
             if text is None:
                 raise ReportError(f"{self.path} is not a paper account: its terms are missing")
             return _terms(json.loads(text)), str(text)
+        except sqlite3.OperationalError as error:
+            raise ReportError(f"{self.path} cannot be read: {one_line(error)}") from error
         except sqlite3.DatabaseError as error:
             raise ReportError(f"{self.path} is not a paper account: {one_line(error)}") from error
         except (ValueError, KeyError, TypeError) as error:

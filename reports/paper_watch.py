@@ -3,6 +3,17 @@
 All reading takes place in one thread of its own, so that the server goes on while a query runs.
 What a page has is written in its cursor: nothing is kept for a page here, and one that comes back
 after a pause, even to a dashboard that was started anew, gets exactly what it missed.
+
+A message is JSON; what is empty is left out:
+
+    {"whole": true, "symbol": "BTC/USDT",   only where it takes the place of all before
+     "equity": [[seconds, value, drawdown %], ...],
+     "candles": [[seconds, open, high, low, close], ...],   of the page's symbol
+     "marks": [[seconds, side, text], ...],                 fills of that symbol
+     "forecast": {...},     its latest, `paper_view.forecast_view`
+     "fills": [[text, ...], ...], "log": [[text, ...], ...],  rows to add to these tables
+     "now": {...},          `books_view` and `state_view`, with "own_coverage" and "problem"
+     "reload": true}        another account is in the place of the one that the page shows
 """
 
 from __future__ import annotations
@@ -228,7 +239,7 @@ class Watch:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             raise ReportError(f"{self._path} cannot be read: {one_line(error)}") from error
 
     def _look(self) -> bool:

@@ -81,14 +81,15 @@ class _Seen:
 class Terminal:
     """A picture that is drawn anew a few times a second, and whose countdown goes on by itself.
 
-    Where the output is no terminal: one line a bar, and one for whatever is logged. `show` only
-    keeps the snapshot: it costs nothing, however often it is called.
+    Where the output is no terminal, or one that cannot move its cursor: one line a bar, and one for
+    whatever is logged. `show` only keeps the snapshot: it costs nothing, however often it is called.
     """
 
     def __init__(
         self, console: Console | None = None, now_ns: Callable[[], int] = time.time_ns
     ) -> None:
         self._console = console or Console()
+        self._is_plain = not self._console.is_terminal or self._console.is_dumb_terminal
         self._now_ns = now_ns
         self._log: deque[LogLine] = deque(maxlen=MOST_LOG)
         self._shown: tuple[Snapshot, float] | None = None  # and when, in monotonic seconds
@@ -96,7 +97,7 @@ class Terminal:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if not self._is_plain:
             live = Live(
                 console=self._console,
                 get_renderable=self._frame,
@@ -117,7 +118,7 @@ class Terminal:
 
     def show(self, snapshot: Snapshot) -> None:
         self._shown = snapshot, time.monotonic()
-        if self._console.is_terminal:
+        if not self._is_plain:
             return
         if self._seen.is_new_connection(snapshot):
             self._print(connection_line(snapshot))
@@ -127,7 +128,7 @@ class Terminal:
     def log(self, kind: str, text: str, *, level: Level = "info", **fields: object) -> None:
         line = LogLine(self._now_ns(), level, kind, text)
         self._log.append(line)
-        if not self._console.is_terminal:
+        if self._is_plain:
             self._print(f"{moment(line.time_ns)}  {kind}: {text}")
 
     def _print(self, line: str) -> None:

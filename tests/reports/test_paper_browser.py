@@ -8,7 +8,7 @@ import math
 import pytest
 
 from tests.reports.browser import CHROMIUM, browser
-from tests.reports.paper_accounts import HORIZON, SYMBOLS, written
+from tests.reports.paper_accounts import HORIZON, SYMBOLS, AccountFile, written
 from tests.reports.test_paper_dashboard import dashboard
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -207,6 +207,24 @@ def test_a_page_that_was_hidden_gets_what_it_missed(page, served):
     page.run("dashboard.open()")
     wait_for_bar(page, file)
     assert page.run("dashboard.chart.bars.length") == count + 3
+
+
+def test_an_account_that_has_not_begun(page, tmp_path):
+    file = AccountFile(tmp_path / "a.sqlite")
+    with dashboard(file.path) as (port, _):
+        visit(page, port)
+        page.move(600, 700)
+        assert page.texts("#state b")[0].startswith("No process has traded")
+        assert page.texts(".steps .told") == ["No forecast yet."]
+        assert page.texts(".is-empty .nothing")[0] == "Nothing is held."
+        assert len(page.texts(".is-empty .nothing")) == 4  # coverage has a row a horizon
+        file.bar()
+        file.status()
+        wait_for_bar(page, file)
+        assert page.run("dashboard.account.times.length") == 1
+        assert page.texts("#state b")[0].startswith("Connected")
+        assert_quiet(page, port)
+    file.close()
 
 
 def test_what_is_wrong_is_said_on_top(page, served):

@@ -179,9 +179,11 @@ def test_an_outlook_is_read_off_a_forecast():
     assert found.expected == pytest.approx(0.1)
 
 
-def test_without_a_terminal_it_is_a_line_a_bar():
+@pytest.mark.parametrize("options", [{}, {"force_terminal": True, "_environ": {"TERM": "dumb"}}])
+def test_without_a_terminal_it_is_a_line_a_bar(options):
     output = io.StringIO()
-    with Terminal(Console(file=output), now_ns=lambda: TIME_NS) as terminal:
+    console = Console(file=output, **options)
+    with Terminal(console, now_ns=lambda: TIME_NS) as terminal:
         for bars in (1, 1, 2):
             shown = snapshot(bar_ns=TIME_NS + bars * HOUR_NS, bars=bars)
             terminal.show(shown)
