@@ -181,6 +181,7 @@ class Dashboard {
     const box = document.getElementById("problem");
     box.hidden = !problem;
     box.querySelector("p").textContent = problem;
+    document.getElementById("state").classList.toggle("stale", Boolean(problem));
   }
 
   // ----- the chosen symbol

@@ -97,10 +97,14 @@ class AccountChart extends LiveChart {
       this.times = rows.map((row) => row[0]);
       this.value.setData(rows.map(([time, value]) => ({ time, value })));
       this.drawdown.setData(rows.map(([time, , value]) => ({ time, value })));
-      if (rows.length) this.digits = Math.abs(rows[0][1]) >= 10000 ? 0 : 2;
-      this.value.applyOptions(this.options(this.digits));
+      this.scaleTo(rows);
     });
     this.legend();
+  }
+
+  scaleTo(rows) {
+    if (rows.length) this.digits = Math.abs(rows[0][1]) >= 10000 ? 0 : 2;
+    this.value.applyOptions(this.options(this.digits));
   }
 
   add(rows) {
@@ -108,6 +112,7 @@ class AccountChart extends LiveChart {
     const later = rows.filter((row) => row[0] > newest);
     if (!later.length) return;
     this.keep(() => {
+      if (!this.rows.length) this.scaleTo(later);
       this.rows.push(...later);
       this.times = this.times.concat(later.map((row) => row[0]));
       for (const [time, value, drawdown] of later) {

@@ -82,7 +82,7 @@ class Terminal:
     """A picture that is drawn anew a few times a second, and whose countdown goes on by itself.
 
     Where the output is no terminal, or one that cannot move its cursor: one line a bar, and one for
-    whatever is logged. `show` only keeps the snapshot: it costs nothing, however often it is called.
+    whatever is logged. `show` only keeps the snapshot: it costs nothing however often it is called.
     """
 
     def __init__(
