@@ -95,6 +95,9 @@ def _candles(options: CandleOptions) -> Candles:
     if options.calendar is None:
         return candles
     named = None if options.calendar == NO_CALENDAR else options.calendar
+    if named is not None and named != candles.calendar:
+        print(f"note: clients are told of {named}; times in files are read without it",
+              file=sys.stderr)  # fmt: skip
     return replace(candles, calendar=named)
 
 

@@ -78,13 +78,16 @@ class Pace:
         return moment
 
     async def run(self) -> None:
-        """Until the last bar has closed and its frames are sent."""
+        """Until the last bar has closed and its frames are sent, or something goes wrong."""
         await self._begun.wait()
-        while not self._ended.is_set():
-            if self._clock.speed is None:
-                await self._at_full_speed()
-            else:
-                await self._in_time(self._clock.speed)
+        try:
+            while not self._ended.is_set():
+                if self._clock.speed is None:
+                    await self._at_full_speed()
+                else:
+                    await self._in_time(self._clock.speed)
+        finally:
+            self._ended.set()
 
     async def _at_full_speed(self) -> None:
         ended = asyncio.create_task(self._ended.wait())

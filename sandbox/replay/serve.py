@@ -57,16 +57,19 @@ def serving(
     speed: float | None = None,
     start: date | None = None,
     end: date | None = None,
-    faults: FaultPlan = NONE,
+    faults: FaultPlan | None = None,
     port: int = 0,
 ) -> Iterator[Served]:
     """Candles as an exchange on this machine, while the block runs.
 
     speed: seconds of the exchange in a second here; None: as fast as the client keeps up. start,
     end: first and last day that is replayed; bars before are history, by default the first 600 bar
-    times or half of all. Raises ConfigError as `Markets.of` does, and for a port in use.
+    times or half of all. faults: what goes wrong; None: nothing.
+
+    Raises ConfigError as `Markets.of` does, and for a port in use.
     """
-    exchange = Exchange(Markets.of(candles, start, end), speed, lambda done, bars: None, faults)
+    markets = Markets.of(candles, start, end)
+    exchange = Exchange(markets, speed, lambda done, bars: None, faults or NONE)
     ready: Future[Served] = Future()
     serve = _serve(exchange, port, ready)
     thread = threading.Thread(target=asyncio.run, args=(serve,), daemon=True)

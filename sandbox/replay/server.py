@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,7 +26,7 @@ from sandbox.replay.stream import Socket, Stream
 
 HOST = "127.0.0.1"
 API = "/api/v3"
-CLOSE_SECS = 1.0  # that connections get to end when the server does
+CLOSE_SECS = 1.0  # that a client gets to end a connection with us
 MOST_SIZE = 1e15  # of an order, in units
 HIGHEST_PRICE = 1e15  # of an order
 FAULTS = "/sandbox/faults"  # how many there were, by kind; asking for it moves nothing
@@ -73,9 +73,13 @@ class Exchange:
 
     @web.middleware
     async def _ask(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path != FAULTS:
-            self.pace.asked()
-        return await handler(request)
+        if request.path == FAULTS:
+            return await handler(request)
+        self.pace.asked()
+        try:
+            return await handler(request)
+        finally:
+            self.pace.asked()  # an answer may have been held back for a while
 
     @web.middleware
     async def _fail(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -181,7 +185,7 @@ class Exchange:
             raise RefusedError(-1120, "Invalid interval.")
 
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:
-        ws = web.WebSocketResponse(autoping=False)
+        ws = web.WebSocketResponse(autoping=False, timeout=CLOSE_SECS)
         await ws.prepare(request)
         await self.stream.serve(Socket(ws, request.transport), self.pace.asked)
         return ws
@@ -280,17 +284,25 @@ async def listening(exchange: Exchange, port: int) -> AsyncIterator[int]:
         exchange.app(), access_log=None, shutdown_timeout=CLOSE_SECS, handler_cancellation=True
     )
     await runner.setup()
-    pacing: asyncio.Task[None] | None = None
     try:
         await _bind(runner, port)
-        pacing = asyncio.create_task(exchange.pace.run())
-        yield int(runner.addresses[0][1])
+        async with _pacing(exchange.pace):
+            yield int(runner.addresses[0][1])
     finally:
-        if pacing is not None:
-            pacing.cancel()
-            await asyncio.gather(pacing, return_exceptions=True)
         await exchange.stream.close()
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def _pacing(pace: Pace) -> AsyncIterator[None]:
+    """Whatever goes wrong with the clock is raised when the block ends."""
+    running = asyncio.create_task(pace.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 async def _bind(runner: web.AppRunner, port: int) -> None:

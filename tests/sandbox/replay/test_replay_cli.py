@@ -16,7 +16,7 @@ from sandbox.replay.options import speed_of
 LISTENING = "listening on http://127.0.0.1:"
 IN_A_HURRY = (
     "import sys; from sandbox.replay.__main__ import main; "
-    "sys.exit(main(sys.argv[1:], idle_secs=4.0))"
+    "sys.exit(main(sys.argv[1:], idle_secs=3.0))"
 )
 
 
@@ -153,3 +153,13 @@ def test_speeds():
     assert [speed_of(text) for text in ("3600x", "1X", "0.5x", "60", "max", "MAX")] == [
         3600.0, 1.0, 0.5, 60.0, None, None,
     ]  # fmt: skip
+
+
+def test_a_calendar_is_told_to_clients(hourly):
+    options = ["--data", hourly, "--calendar", "XNYS"]
+    with started("-m", "sandbox.replay", *options) as (process, url):
+        market = asked(url, "/api/v3/exchangeInfo")[1]["symbols"][0]
+        process.send_signal(signal.SIGTERM)
+        errors = ended(process)[1].splitlines()
+    assert market["sandbox"]["calendar"] == "XNYS"
+    assert errors[0] == "note: clients are told of XNYS; times in files are read without it"
