@@ -77,6 +77,7 @@ def trade_on_paper(config: RunConfig, command: Command) -> None:
         )  # fmt: skip
         with progress_bar("Going through the account", "bars") as progress:
             trader.restore(progress)
+        trader.forecasts.rehearse()
         if command.port is not None:
             address = stack.enter_context(dashboard(path, command.port))
             print(f"dashboard on {address}", flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +80,15 @@ class PaperForecasts:
                 maxlen=self._sampling.lookback,
             )
 
+    def rehearse(self) -> None:
+        """Forecast once and forget it: weights are read and buffers made before a bar waits for it.
+        What fails here fails at the bar, too, and is told then."""
+        last_ns = max((bars[-1][0] for bars in self._bars.values() if bars), default=NEVER)
+        symbols = self._ready(last_ns)
+        if symbols and self._source.name not in NAIVE:
+            with suppress(Exception):
+                self._batch(symbols, last_ns)
+
     def begin(
         self, bar: BarTime, *, traded: bool, kept: Callable[[int], Sequence[MadeForecast]] | None
     ) -> None:
@@ -128,11 +138,7 @@ class PaperForecasts:
         return bool(now != before)
 
     def _made_or_kept(self) -> dict[str, Forecast]:
-        symbols = [
-            symbol
-            for symbol, bars in self._bars.items()
-            if bars and bars[-1][0] == self._now_ns and len(bars) == self._sampling.lookback
-        ]
+        symbols = self._ready(self._now_ns)
         if not symbols:
             return {}
         if self._kept_at is not None and self._source.name not in NAIVE:
@@ -142,6 +148,14 @@ class PaperForecasts:
         self._withheld, self.why_missing = frozenset(missing), missing
         self.shown = forecasts or self.shown
         return forecasts
+
+    def _ready(self, time_ns: int) -> list[str]:
+        """The symbols with a bar that closed then, and bars enough."""
+        return [
+            symbol
+            for symbol, bars in self._bars.items()
+            if bars and bars[-1][0] == time_ns and len(bars) == self._sampling.lookback
+        ]
 
     def _of_before(
         self, symbols: Sequence[str], kept: Sequence[MadeForecast]
@@ -186,7 +200,7 @@ class PaperForecasts:
     def _computed(self, symbols: Sequence[str]) -> tuple[dict[str, Forecast], dict[str, str]]:
         """Forecasts, and why there are none of others: a batch that fails is tried one by one."""
         try:
-            return self._batch(symbols), {}
+            return self._batch(symbols, self._now_ns), {}
         except Exception as error:
             if len(symbols) == 1:
                 why = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -200,10 +214,10 @@ class PaperForecasts:
             failed |= its_failure
         return forecasts, failed
 
-    def _batch(self, symbols: Sequence[str]) -> dict[str, Forecast]:
+    def _batch(self, symbols: Sequence[str], asof_ns: int) -> dict[str, Forecast]:
         frames = {symbol: _frame(self._bars[symbol]) for symbol in symbols}
-        asof = pd.DatetimeIndex([pd.Timestamp(self._now_ns, tz="UTC")])
-        shown = self._source.book(frames, self._sampling, asof).as_of(self._now_ns)
+        asof = pd.DatetimeIndex([pd.Timestamp(asof_ns, tz="UTC")])
+        shown = self._source.book(frames, self._sampling, asof).as_of(asof_ns)
         assert shown is not None
         made = {symbol: shown.of(symbol) for symbol in symbols}
         return {symbol: forecast for symbol, forecast in made.items() if forecast is not None}
