@@ -64,7 +64,7 @@ def test_its_first_line_says_where_it_listens_and_ctrl_c_ends_it_with_a_line(hou
 
 
 def test_it_ends_by_itself_when_the_data_have_and_nobody_asks_any_more(hourly):
-    options = ["--data", hourly, "--speed", "72000x", "--faults", "1:0.6"]  # 20 bars of 50 ms
+    options = ["--data", hourly, "--speed", "72000x", "--faults", "1:0.3"]  # 20 bars of 50 ms
     bars = 0
     with started("-c", IN_A_HURRY, *options) as (process, url):
         while bars < 40 and process.poll() is None:

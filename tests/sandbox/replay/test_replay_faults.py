@@ -143,7 +143,7 @@ def test_at_full_speed_the_newest_candle_comes_after_a_few_requests(kind):
 SPEEDS = [None, 60.0, 36_000.0]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     st.sampled_from(SPEEDS), st.integers(0, 2**31), st.booleans(),
     st.lists(st.integers(0, 2 * HOUR_NS), min_size=1, max_size=30),

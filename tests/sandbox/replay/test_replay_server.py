@@ -136,7 +136,7 @@ def test_files_within_the_day_are_served(tmp_path):
 SMALL = Markets.of(without(walks(["A", "B"], 40), "B", walks(["B"], 40)["B"].index[[20, 21, 33]]))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     st.sampled_from(sorted(SMALL.by_id)), st.integers(-100, 4000), st.integers(1, 50),
     st.none() | st.integers(-100, 4000), st.none() | st.integers(-100, 4000),
