@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -143,7 +144,8 @@ class Stream:
         if socket.mute:
             return
         if message.type == WSMsgType.PING:
-            await socket.ws.pong(message.data)
+            with suppress(ConnectionError):  # its loop hears of it, too
+                await socket.ws.pong(message.data)
         elif message.type == WSMsgType.PONG:
             was_behind = socket.behind
             socket.pong(bytes(message.data))
