@@ -21,6 +21,7 @@ from sandbox.paper.terms import Traded, exchange_kind, expect_same, terms_of
 from sandbox.run.portfolios import Loaded
 from sandbox.run.prepare import Forecaster, account_of, forecaster_of, load_strategies
 from sandbox.trading.source import WARMUP_BARS, Candle
+from sandbox.words import counted
 
 
 def on_account(config: RunConfig, path: Path) -> RunConfig:
@@ -98,6 +99,12 @@ def _of_exchange(config: RunConfig, feed: Feed, path: Path) -> Candles:
             raise AccountError(
                 f"{name} has no candle of {feed.timeframe} on {feed.exchange} yet: leave it out"
             )
+    most = max(len(rows) for rows in warmup.candles.values())
+    if most < config.sampling.lookback:
+        raise ConfigError(
+            f"--lookback {config.sampling.lookback}: no market of {feed.exchange} has more than "
+            f"{counted(most, 'candle')} of {feed.timeframe} yet, so that nothing could be forecast"
+        )
     presets = {market.costs for market in feed.markets}
     if len(presets) > 1:
         raise ConfigError(

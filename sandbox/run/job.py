@@ -59,7 +59,7 @@ def run_prepared(
     more_notes: Sequence[str] = (),
 ) -> Finished:  # fmt: skip
     """Trade what is not `kept`, and write the run folder."""
-    with run_folder(f"{run.name}-{run.config.candles.data}", out) as draft:
+    with run_folder(run.default_folder, out) as draft:
         draft.log(_title(run))
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
             books = run.books(progress)

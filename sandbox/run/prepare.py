@@ -64,6 +64,13 @@ class Prepared:
         return "+".join(dict.fromkeys(names))
 
     @property
+    def default_folder(self) -> str:
+        """The name of its run folder unless it is given one."""
+        scheme, _, rest = self.config.candles.data.partition(":")
+        data = f"{scheme}-{Path(rest).stem}" if scheme == "paper" else self.config.candles.data
+        return f"{self.name}-{data}"
+
+    @property
     def signal(self) -> str:
         """What the strategies' forecasts come from."""
         return self.config.strategy.signal
