@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -30,13 +31,7 @@ def candles():
 
 
 def serve(candles, **options):
-    return serving(candles, **{"start": pd_day("2020-01-02"), **options})
-
-
-def pd_day(text):
-    from datetime import date
-
-    return date.fromisoformat(text)
+    return serving(candles, **{"start": date.fromisoformat("2020-01-02"), **options})
 
 
 def command(port, state, *more):
@@ -167,12 +162,12 @@ def test_quiet_writes_lines_of_json_and_nothing_on_screen(candles, tmp_path, cap
         process = start(*command(served.port, state, "--quiet", "--bars", "9"), cwd=tmp_path)
         said, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    lines = [
-        json.loads(line) for line in (tmp_path / "account.sqlite.log").read_text().splitlines()
-    ]
+    log = (tmp_path / "account.sqlite.log").read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
     assert {"time", "level", "event", "text", "fields"} == set(lines[0])
     assert {"connected", "fill"} <= {line["event"] for line in lines}
-    assert "fill" not in said
+    assert "fill: " not in said
+    assert (tmp_path / "runs" / "topk-paper-account" / "report.html").is_file()
 
 
 BAD = [
@@ -181,7 +176,7 @@ BAD = [
     (["--exchange", "binance", "--symbols", "A,,B", "--timeframe", "1h"], 2, "write symbols as"),
     (["--exchange", "binance", "--symbols", "A", "--timeframe", "7h"], 1, "it has 1s, 1m, 3m"),
     (
-        ["--exchange", "binance", "--symbols", "A", "--timeframe", "1h", "--bars", "0"],
+        ["--exchange", "binance", "--bars", "0"],
         2,
         "1 or more",
     ),
@@ -208,7 +203,7 @@ def test_what_an_exchange_lacks_is_named(candles, tmp_path, capsys):
         status, line = refused(capsys, *command(served.port, state, "--timeframe", "1h"))
         assert (status, "bars of 1d, not of 1h" in line) == (1, True), line
         status, line = refused(capsys, *command(served.port, state, "--lookback", "600"))
-        assert (status, "600" in line) == (1, True), line
+        assert (status, "no market of replay" in line) == (2, True), line
     assert not state.exists()
 
 
