@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +139,7 @@ def _killed(process: subprocess.Popen[bytes], chance: random.Random, state: Path
     return True
 
 
-def _wait(process: subprocess.Popen[bytes], done, secs: float) -> None:  # type: ignore[no-untyped-def]
+def _wait(process: subprocess.Popen[bytes], done: Callable[[], bool], secs: float) -> None:
     ends = time.monotonic() + secs
     while time.monotonic() < ends and process.poll() is None and not done():
         time.sleep(0.005)
