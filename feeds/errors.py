@@ -6,6 +6,7 @@ FeedError
 ├── SourceError      a file that is missing, empty or unreadable
 ├── ExchangeError    an exchange that cannot be reached, or cannot serve what is asked of it
 │   ├── PageError    an answer that no exchange gives when all is well: it is asked again
+│   │   └── GoneError  a page of candles that begins later than it was asked to
 │   └── BusyError    an exchange that asks for patience
 ├── FeedEnded        every market of a live feed has ended, and all its bars were handed out
 └── CandleError      candles that break the contract
@@ -89,13 +90,18 @@ class PageError(ExchangeError):
     """An answer that no exchange gives when all is well; it counts for nothing."""
 
 
+class GoneError(PageError):
+    """A whole page of candles that begins later than it was asked to: the exchange may not keep
+    older ones."""
+
+
 class BusyError(ExchangeError):
     """An exchange that asks for patience."""
 
     after_s: float | None = None  # how long, in seconds, where it says so
 
 
-class FeedEnded(FeedError):
+class FeedEnded(FeedError):  # noqa: N818 - an end that was expected
     """Every market of a live feed has ended, and all its bars were handed out."""
 
     ended: tuple[str, ...] = ()  # those whose end no bar told

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 NS_PER_SECOND = 10**9
 SAMPLES = 3  # of the exchange's time, of which the earliest counts: one wrong answer does no harm
+STOOD_NS = NS_PER_SECOND  # a clock that jumps and has not moved for so long stands
 SLOW_NS = NS_PER_SECOND  # an answer that took longer says little where there are others
 
 
@@ -32,6 +33,7 @@ class Clock:
         self._ahead_ns: deque[int] = deque(maxlen=SAMPLES)
         self._highest_ns = 0
         self._moved_ns = wall_ns()
+        self._told_since = 0  # times that it was told without having moved
 
     @property
     def known(self) -> bool:
@@ -41,6 +43,7 @@ class Clock:
     def told(self, time_ns: int, took_ns: int = 0) -> None:
         """The exchange has just said that it is `time_ns`, in an answer that took so long."""
         if self.speed is None:
+            self._told_since += 1
             self.saw(time_ns)
         elif took_ns <= SLOW_NS or not self._ahead_ns:
             self._ahead_ns.append(time_ns - int(self._wall_ns() * self.speed))
@@ -50,6 +53,7 @@ class Clock:
         if time_ns > self._highest_ns:
             self._highest_ns = time_ns
             self._moved_ns = self._wall_ns()
+            self._told_since = 0
 
     @property
     def now_ns(self) -> int:
@@ -60,9 +64,10 @@ class Clock:
         return self._highest_ns
 
     @property
-    def stood_secs(self) -> float:
-        """For how long, by the clock here, a clock that jumps has not moved."""
-        return (self._wall_ns() - self._moved_ns) / NS_PER_SECOND
+    def stands(self) -> bool:
+        """Whether a clock that jumps has come to its end, as it was told several times."""
+        stood_ns = self._wall_ns() - self._moved_ns
+        return self.speed is None and stood_ns >= STOOD_NS and self._told_since >= SAMPLES
 
     def secs_until(self, time_ns: int) -> float:
         """Seconds here until it is `time_ns` there; 0 where it has passed, or the clock jumps."""

@@ -64,6 +64,7 @@ class _Listened:
     """Goes before a client's class: keeps addresses, reads headers, takes only real JSON."""
 
     requests: deque[str]
+    clients: dict[str, Any] | None
 
     async def fetch(
         self, url: str, method: str = "GET", headers: Any = None, body: Any = None
@@ -72,10 +73,9 @@ class _Listened:
         return await super().fetch(url, method, headers, body)  # type: ignore[misc]
 
     def client(self, url: str) -> Any:
-        found = super().client(url)  # type: ignore[misc]
-        if not self.requests or self.requests[-1] != f"WS {url}":
+        if url not in (self.clients or {}):  # it will be dialled
             self.requests.append(f"WS {url}")
-        return found
+        return super().client(url)  # type: ignore[misc]
 
     def on_rest_response(
         self, code: int, reason: str, url: str, method: str, headers: Any, *rest: Any
@@ -185,7 +185,8 @@ class Exchange:
         try:
             return read_page(raw, ask)
         except PageError as error:
-            raise PageError(f"{symbol}: {error}", symbol=symbol, value=error.value) from error
+            text = f"{symbol}: {error}"
+            raise type(error)(text, symbol=symbol, value=error.value) from error
 
     async def read_clock(self) -> None:
         """Set the clock by what the exchange says; where it has no such request, the dates of all

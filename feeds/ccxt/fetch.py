@@ -18,7 +18,6 @@ from .markets import Market
 from .pages import Row
 
 T = TypeVar("T")
-STOOD_SECS = 1.0  # a clock that jumps and has not moved for so long has come to its end
 AT_ONCE = 8  # requests at a time
 
 
@@ -65,7 +64,7 @@ def certain_ns(exchange: Exchange, asked_ns: int, length_ns: int) -> int:
     that jumps a bar has settled a bar later, or once the clock has come to its end."""
     clock = exchange.clock
     if clock.speed is None:
-        return asked_ns if clock.stood_secs >= STOOD_SECS else asked_ns - length_ns
+        return asked_ns if clock.stands else asked_ns - length_ns
     return asked_ns - int(exchange.timing.settle_secs * clock.speed * 1e9)
 
 

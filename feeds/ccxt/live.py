@@ -15,10 +15,10 @@ from concurrent.futures import CancelledError
 from datetime import UTC, datetime
 from typing import Self
 
-from ..errors import ExchangeError, FeedError
+from ..errors import ExchangeError, FeedError, GoneError
 from .events import After, Event, LiveBar, Status
 from .exchange import Exchange
-from .fetch import AT_ONCE, Patience, certain_ns, frontier_of, turn
+from .fetch import Patience, certain_ns, frontier_of, turn
 from .frontier import Taken
 from .loop import Loop
 from .markets import Market, is_active
@@ -33,6 +33,8 @@ MARKETS_SECS, REPLAY_MARKETS_SECS = 60.0, 1.0  # between two looks at which mark
 QUIET_BARS = 3  # without a candle, for a market to be asked whether it is still traded
 INACTIVE_READS = 2  # in a row, for a market to have been taken off
 REFUSED_READS = 5  # failures in a row, for the history of such a market to be closed, too
+GONE_READS = 3  # in a row, for it to be believed that the exchange keeps no older candles
+AT_ONCE = 32  # requests at a time
 BATCH_SECS = 0.05  # for bars to gather, where a clock jumps
 
 
@@ -50,6 +52,7 @@ class _Symbol:
         self.again = True  # another page is wanted at once
         self.failing_since: float | None = None  # by the clock here, seconds since 1970
         self.late_ns = 0  # the bar that was said to be late
+        self.gone = 0  # times in a row that pages began after the anchor
         self.inactive = 0  # times in a row that the exchange did not name it as traded
         self.over_ns: int | None = None  # the exchange's time when it was known to be taken off
 
@@ -231,7 +234,7 @@ class Live:
         timing, speed = self._exchange.timing, self._clock.speed
         waits = timing.grace_secs if symbol.asked_ns < due_ns else timing.settle_secs
         if symbol.over_ns is not None:
-            due_ns, waits = min(due_ns, symbol.over_ns), timing.settle_secs
+            due_ns, waits = min(due_ns, self._over(symbol)), timing.settle_secs
         await self._wait(symbol.bell, self._clock.secs_until(due_ns + int(waits * speed * 1e9)))
 
     async def _wait_jump(self, symbol: _Symbol) -> None:
@@ -248,7 +251,7 @@ class Live:
         settled_ns = certain_ns(self._exchange, self._clock.now_ns, self._length_ns)
         due_ns = symbol.frontier.next_close_ns
         if symbol.over_ns is not None:
-            due_ns = min(due_ns, symbol.over_ns)
+            due_ns = min(due_ns, self._over(symbol))
         return due_ns <= settled_ns
 
     async def _wait(self, event: asyncio.Event, secs: float) -> None:
@@ -265,9 +268,26 @@ class Live:
                 f"{name}: the candle that opened {shown_ns(row.opened_ns)} was revised: {row[1:]}"
             )
             self._outbox.say("revised", name, text)
-        over_ns = symbol.over_ns
-        if over_ns is not None and not full and symbol.frontier.reached_ns >= over_ns:
+        if (
+            symbol.over_ns is not None
+            and not full
+            and lane.frontier.reached_ns >= self._over(symbol)
+        ):
             self._end(symbol, "and its history has been read to the end")
+
+    def _is_late(self, symbol: _Symbol) -> bool:
+        """Whether a bar could have gone out by now, had requests not failed."""
+        timing, speed = self._exchange.timing, self._clock.speed
+        if speed is None:
+            waited = time.time() - (symbol.failing_since or time.time())
+            return waited >= timing.settle_secs + timing.grace_secs
+        waits_ns = int((timing.settle_secs + timing.grace_secs) * speed * 1e9)
+        return symbol.frontier.next_close_ns + waits_ns <= self._clock.now_ns
+
+    def _over(self, symbol: _Symbol) -> int:
+        """Up to when a market that was taken off must be known for its history to be at its end."""
+        assert symbol.over_ns is not None
+        return min(symbol.over_ns, self._clock.now_ns) if self._clock.stands else symbol.over_ns
 
     def _end(self, symbol: _Symbol, how: str) -> None:
         name = symbol.market.name
@@ -278,6 +298,7 @@ class Live:
         self._answered_ns = time.time_ns()
         symbol.asked_ns = asked_ns
         symbol.patience.served()
+        symbol.gone = 0
         if symbol.failing_since is not None:
             name, since = symbol.market.name, _clock_time(symbol.failing_since)
             symbol.failing_since = None
@@ -287,6 +308,14 @@ class Live:
 
     async def _failed(self, symbol: _Symbol, error: ExchangeError) -> None:
         name = symbol.market.name
+        symbol.gone = symbol.gone + 1 if isinstance(error, GoneError) else 0
+        if symbol.gone == GONE_READS:
+            raise ExchangeError(
+                f"{self._exchange.name} no longer has what came after the last candle known: "
+                f"{error}; begin anew",
+                symbol=name,
+                source=self._exchange.name,
+            ) from error
         pause = symbol.patience.pause_secs(error)
         failures = symbol.patience.failures
         if symbol.failing_since is None:
@@ -296,7 +325,7 @@ class Live:
             text = f"{name}: request {failures} in a row failed, since {since}: {error}"
             self._outbox.say("retry", name, f"{text}; again in {pause:.1f} s")
         due_ns = symbol.frontier.next_close_ns
-        if self._settled(symbol) and symbol.late_ns < due_ns:
+        if symbol.late_ns < due_ns and self._is_late(symbol):
             symbol.late_ns = due_ns
             text = f"{name}: the bar of {shown_ns(due_ns)} is late: no good answer since {since}"
             self._outbox.say("late", name, text)
@@ -326,9 +355,20 @@ class Live:
                 for symbol in doubted:
                     gone = not is_active(found.get(symbol.market.symbol))
                     symbol.inactive = symbol.inactive + 1 if gone else 0
-                    if symbol.inactive == INACTIVE_READS:
-                        symbol.over_ns = self._clock.now_ns
-                        symbol.bell.set()
+                over = [symbol for symbol in doubted if symbol.inactive >= INACTIVE_READS]
+                if over:
+                    await self._exchange.read_clock()  # it is later than when they were taken off
+                for symbol in over:
+                    symbol.over_ns = self._clock.now_ns + self._spare_ns
+                    symbol.bell.set()
+
+    @property
+    def _spare_ns(self) -> int:
+        """By how much the exchange's clock may be later than it is known to be."""
+        speed = self._clock.speed
+        if speed is None:
+            return self._length_ns
+        return int(self._exchange.timing.settle_secs * speed * 1e9)
 
     def _is_doubted(self, symbol: _Symbol) -> bool:
         """Whether it should be asked if a market is still traded."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PageError
+from ..errors import GoneError, PageError
 
 NS_PER_MS = 10**6
 COLUMNS_READ = 6  # open time in ms, open, high, low, close, volume
@@ -126,7 +126,8 @@ def _check_anchor(rows: Sequence[Row], ask: Ask) -> None:
         raise PageError(f"it is empty, and should begin with the candle of {wanted}")
     if rows[0].opened_ns != ask.since_ns:
         when = shown_ns(rows[0].opened_ns)
-        raise PageError(f"it begins at {when}, and should with the candle of {wanted}")
+        kind = GoneError if len(rows) >= ask.limit else PageError
+        raise kind(f"it begins at {when}, and should with the candle of {wanted}")
 
 
 def shown_ns(time_ns: int) -> str:

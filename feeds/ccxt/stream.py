@@ -47,6 +47,7 @@ class Stream:
         self._newest_ms: dict[str, int] = {}
         self._dialled: set[Any] = set()  # connections that were noticed
         self.connected = False
+        self._said_lost = False
         self.changed_ns = time.time_ns()
 
     @property
@@ -118,16 +119,19 @@ class Stream:
         """Say so when a new connection has brought something."""
         for client in self._clients():
             if client not in self._dialled:
-                self._lost("it was closed, and dialled anew")
+                if self.connected:
+                    self._lost("it was closed, and dialled anew")
                 self._dialled = {client}
+                self._said_lost = False
                 self._newest_ms.clear()
                 self._set(connected=True)
                 self._say("connected", None, f"listening to the stream of {self._exchange.name}")
                 self._missed()
 
     def _lost(self, why: str) -> None:
-        if self.connected:
-            self._say("disconnected", None, f"the stream of {self._exchange.name} is lost: {why}")
+        if not self._said_lost:
+            self._said_lost = True
+            self._say("disconnected", None, f"no stream of {self._exchange.name}: {why}")
         self._set(connected=False)
         self._dialled.clear()
 

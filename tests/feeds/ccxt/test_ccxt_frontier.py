@@ -172,6 +172,37 @@ def test_whatever_pages_do_the_candles_are_handed_out_each_once_and_in_order(
     assert len({row.opened_ns for row in got}) == len(got)
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    chance=st.randoms(use_true_random=False),
+    jumps=st.lists(st.sampled_from([0, 0, 0, 0, 1, 1, 2]), max_size=60),
+    traded=st.lists(st.booleans(), min_size=1, max_size=15),
+)
+def test_a_clock_that_jumps_is_not_believed_alone(
+    chance: random.Random, jumps: list[int], traded: list[bool]
+) -> None:
+    """A candle may be late or wrong however late it is by the clock, for a few requests."""
+    truth = {0: 100.0} | {1 + n: 100.0 + n for n, there in enumerate(traded) if there}
+    (anchor,) = read_page([candle(0)], Ask(START, 10, anchored=False)).rows
+    frontier = Frontier(MINUTE, at(1), anchor, jumps=True)
+    got: list[Row] = []
+    clock, asked, closed = 1, 0, 1
+    for jump in [*jumps, 20, *[0] * 20]:
+        clock += jump
+        known = [minute for minute in truth if minute + 1 <= clock]
+        asked, closed = (asked + 1 if len(known) == closed else 1), len(known)
+        there = {minute: truth[minute] for minute in known}
+        if asked <= 3 and closed > 1 and clock < 21 and chance.random() < 0.7:
+            newest = there.pop(known[-1])
+            if chance.random() < 0.5:
+                there[known[-1]] = newest - 1.0
+        ask = frontier.ask(at(clock), 1000)
+        raw = [candle(m, close) for m, close in there.items() if at(m) >= ask.since_ns]
+        got.extend(frontier.take(read_page(raw, ask), at(clock) - MINUTE).candles)
+    assert opened(got) == [minute for minute in truth if minute]
+    assert [row.close for row in got] == [truth[minute] for minute in opened(got)]
+
+
 def answer(
     chance: random.Random, truth: dict[int, float], clock: float, ask: Ask
 ) -> list[list[float]]:

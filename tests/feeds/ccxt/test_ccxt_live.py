@@ -7,11 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
+import pandas as pd
 import pytest
 from loopback_exchange import MINUTE_MS, START_MS, Loopback, candles, loopback
 
+import feeds
+from feeds import times_ns
 from feeds.ccxt import After, Feed, Live, LiveBar, Row, Timing, open_feed
-from feeds.errors import FeedEnded, FeedError
+from feeds.errors import ExchangeError, FeedEnded, FeedError
+from sandbox.replay.faults import FaultPlan
+from sandbox.replay.serve import serving
 
 QUICK = Timing(
     settle_secs=0.2, grace_secs=0.05, silence_secs=0.5, timeout_secs=1.0, first_pause_secs=0.02,
@@ -266,3 +272,42 @@ def test_an_exchange_without_a_stream_is_polled() -> None:
             assert live.status().connected
         assert exchange.dials == 0
         check(exchange, got)
+
+
+def test_history_that_the_exchange_no_longer_keeps_is_an_error() -> None:
+    with loopback({"AAA": candles(-700, 50)}, speed=1.0) as exchange:
+        anchor = exchange.truth["AAA"][0]
+        exchange.truth["AAA"] = exchange.truth["AAA"][-50 - 199 :]
+        with open_feed(f"replay:{exchange.port}", timing=QUICK) as feed:
+            feed._exchange.client.features["spot"]["fetchOHLCV"]["limit"] = 100
+            last = Row(int(anchor[0]) * 10**6, *anchor[1:], 0.0)
+            after = After(last.opened_ns + 80 * MINUTE_MS * 10**6, {"AAA": last})
+            with (
+                feed.live(after) as live,
+                pytest.raises(ExchangeError, match="no longer has what came after"),
+            ):
+                live.next(PATIENCE)
+
+
+def same_as(rows: list[Row], frame: pd.DataFrame, length_ns: int) -> bool:
+    """Whether rows are the last candles of a frame, without its amounts."""
+    truth = frame.iloc[len(frame) - len(rows) :]
+    closes = [row.opened_ns + length_ns for row in rows]
+    values = np.array([row[1:6] for row in rows])
+    return closes == times_ns(truth).tolist() and np.array_equal(values, truth.to_numpy()[:, :5])
+
+
+@pytest.mark.parametrize(
+    ("faults", "first"), [("1:0", "2016-01-01"), ("3:0.12", "2018-01-01"), ("4:0.12", "2018-01-01")]
+)
+def test_a_replay_at_full_speed_gives_its_data(faults: str, first: str) -> None:
+    data = feeds.load("sample:AAPL,NVDA", start=first, end="2018-06-30")
+    with (
+        serving(data, faults=FaultPlan.parse(faults)) as served,
+        open_feed(f"replay:{served.port}", timing=QUICK) as feed,
+    ):
+        live, got = start(feed, bars=30)
+        with live, pytest.raises(FeedEnded):
+            read(live, got, lambda bar: False)
+    assert len(got["AAPL"]) > 80
+    assert all(same_as(rows, data[name], feed.length_ns) for name, rows in got.items())
