@@ -17,7 +17,10 @@ from sandbox.replay.serve import serving
 from tests.ray_jobs.nodes import may_be_apart
 
 HERE = Path(__file__).parent
-SHORT = Case(start="2020-07-01", end="2020-12-31", data="sample:AAPL,NVDA,XOM")
+SHORT = Case(
+    start="2020-07-01", end="2020-12-31", data="sample:AAPL,NVDA,XOM",
+    options=("--signal", "momentum", "--param", "k=1", "rebalance=bar"),
+)  # fmt: skip
 ENOUGH_FAULTS = 60
 PUBLIC = re.compile(
     r"(GET http://127\.0\.0\.1:\d+/api/v3/(exchangeInfo|time|klines)(\?[^ ]*)?"
