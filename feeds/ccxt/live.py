@@ -29,7 +29,7 @@ from .stream import Stream
 CLOCK_SECS = 30.0  # between two looks at the exchange's clock
 REPLAY_CLOCK_SECS, JUMP_SECS = 2.0, 0.25  # the same, of a replay; and of one whose clock jumps
 POLL_SECS = 0.02  # between two requests, where no stream moves a clock that jumps
-MARKETS_SECS, REPLAY_MARKETS_SECS = 60.0, 1.0  # between two looks at which markets are traded
+MARKETS_SECS, REPLAY_MARKETS_SECS = 60.0, 0.5  # between two looks at which markets are traded
 QUIET_BARS = 3  # without a candle, for a market to be asked whether it is still traded
 INACTIVE_READS = 2  # in a row, for a market to have been taken off
 REFUSED_READS = 5  # failures in a row, for the history of such a market to be closed, too

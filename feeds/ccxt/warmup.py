@@ -11,7 +11,7 @@ from .fetch import certain_ns, frontier_of, read_until, side_by_side
 from .markets import Market
 from .pages import Row
 
-SPARE_BARS = 5  # that others may be ahead of the common time
+SPARE_BARS = 5  # asked for beyond those that are needed, where none is missing
 
 
 class Warmup(NamedTuple):
@@ -47,13 +47,12 @@ async def _last(
 ) -> tuple[int, list[Row]]:
     """Candles up to `until_ns` or later, and up to where they are known. How far back they begin is
     found by asking: until there are enough, or going back twice as far finds no earlier one."""
-    wanted = bars + SPARE_BARS
-    back_ns, found_ns = wanted * length_ns, -1  # -1: nothing was asked yet
+    back_ns, found_ns = (bars + SPARE_BARS) * length_ns, -1  # -1: nothing was asked yet
     while True:
         since_ns = max(0, until_ns - back_ns)
         frontier, rows = frontier_of(exchange, length_ns, since_ns), list[Row]()
         await read_until(exchange, market, timeframe, frontier, until_ns, rows.extend)
-        if len(rows) >= wanted:
+        if sum(row.opened_ns + length_ns <= until_ns for row in rows) >= bars:
             return frontier.reached_ns, rows
         first_ns = rows[0].opened_ns if rows else 0
         if first_ns == found_ns or since_ns == 0:

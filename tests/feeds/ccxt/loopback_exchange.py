@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.utils import formatdate
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,8 @@ class Loopback:
         if name == "klines" and self.asked[name] > self.most_pages:
             return await self._failed("500", answer, request)
         if fault is None:
-            return web.json_response(answer)
+            date = formatdate(self.now_ms / 1000, usegmt=True)
+            return web.json_response(answer, headers={"Date": date})
         self.faults.remove(fault)
         return await self._failed(fault[1], answer, request)
 

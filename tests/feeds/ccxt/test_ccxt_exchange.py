@@ -11,9 +11,9 @@ import pytest
 from loopback_exchange import START_MS, candles, loopback
 
 from feeds import Steps
-from feeds.ccxt import Timing, open_feed
+from feeds.ccxt import After, Timing, open_feed
 from feeds.ccxt.clock import Clock
-from feeds.ccxt.exchange import CREDENTIALS, Exchange
+from feeds.ccxt.exchange import CREDENTIALS, Exchange, _replay
 from feeds.ccxt.feed import MONTH, _check_pace
 from feeds.ccxt.fetch import Patience
 from feeds.ccxt.markets import DECIMAL_PLACES, TICK_SIZE, markets_of, steps_of
@@ -171,6 +171,43 @@ def test_it_waits_as_long_as_it_is_told_to() -> None:
     with loopback({"AAA": candles(-10, 10)}) as exchange:
         exchange.fail("time", "429")
         assert asyncio.run(ask(exchange.port)) > 0.25
+
+
+def test_where_it_does_not_tell_the_time_its_headers_do() -> None:
+    async def ask(port: int) -> int:
+        exchange = Exchange(f"replay:{port}")
+        exchange._has_time, exchange.clock = False, Clock(by_header=True)
+        try:
+            await exchange.read_clock()
+            assert not exchange.clock.known
+            await exchange.markets()
+            return exchange.clock.now_ns
+        finally:
+            await exchange.close()
+
+    with loopback({"AAA": candles(-10, 10)}, speed=None) as exchange:
+        exchange.jump(1.5)
+        now_ns = asyncio.run(ask(exchange.port))
+        assert exchange.asked["time"] == 0
+    assert 0 <= now_ns - (START_MS + 90_000) * 10**6 < 5 * SECOND
+
+
+def test_an_exchange_that_is_no_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client of a replay, taken for that of an exchange: its own clock, symbols by name."""
+    with loopback({"AAA": candles(-100, 10), "BBB": candles(-100, 10)}, speed=1.0) as exchange:
+        monkeypatch.setattr(
+            "feeds.ccxt.exchange._client_of",
+            lambda name, timing: (False, _replay(exchange.port, timing)),
+        )
+        with open_feed("binance", ["AAA/USDT"], "1m") as feed:
+            assert (feed.is_replay, feed.speed, feed.exchange) == (False, 1.0, "binance")
+            warmup = feed.warmup(30)
+            assert len(warmup.candles["AAA"]) == 30
+            with feed.live(After(warmup.frontier_ns, {"AAA": warmup.candles["AAA"][-1]})) as live:
+                assert live.next(0.3) is None
+                status = live.status()
+                assert status.frontier_ns < status.next_close_ns
+                assert abs(status.clock_ns - exchange.now_ms * 1e6) < 5 * SECOND
 
 
 def test_pauses_grow_up_to_a_limit_and_heed_the_exchange() -> None:
