@@ -51,16 +51,18 @@ def load_recorded(path: str) -> Candles:
             "SELECT symbol, asof_ns FROM forecasts WHERE paths IS NULL ORDER BY asof_ns"
         ):
             missing.setdefault(symbol, []).append(asof_ns)
-    markets = exchange["markets"]
+        steps = {name: Steps(**exchange["markets"][name]["steps"]) for name in frames}
+        costs, calendar = exchange["costs"], exchange["calendar"]
+        started_ns = int(terms["started_ns"])
     return Candles(
         frames=frames,
         spec=f"paper:{path}",
-        costs=exchange["costs"],
-        calendar=exchange["calendar"],
+        costs=costs,
+        calendar=calendar,
         opens=opens,
-        steps={symbol: Steps(**markets[symbol]["steps"]) for symbol in frames},
+        steps=steps,
         ended=ended,
-        started_ns=int(terms["started_ns"]),
+        started_ns=started_ns,
         unforecast={symbol: frozenset(times) for symbol, times in missing.items()},
     )
 
@@ -78,9 +80,13 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
                     source=str(file),
                 )
             yield account
-    except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+    except (sqlite3.Error, ValueError, TypeError) as error:
         raise SourceError(
             f"{file} cannot be read as a paper account: {error}", source=str(file)
+        ) from error
+    except KeyError as error:
+        raise SourceError(
+            f"{file} is damaged: its table meta lacks {error}", source=str(file)
         ) from error
 
 

@@ -115,7 +115,7 @@ def _differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
 def _at(terms: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     value: Any = terms
     for name in path:
-        value = value[name]
+        value = value.get(name) if isinstance(value, Mapping) else None
     return value
 
 
