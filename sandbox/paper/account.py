@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,13 +21,16 @@ from typing import Any, NamedTuple
 from sandbox.errors import AccountError
 from sandbox.files import DRAFT
 from sandbox.interrupts import tidied
+from sandbox.paper.derived import TABLES, rows_now, rows_of
 from sandbox.paper.schema import SCHEMA
+from sandbox.paper.schema import TABLES as ALL_TABLES
 from sandbox.trading.engine import Position, Step
 from sandbox.trading.orders import Waiting
 from sandbox.trading.source import BarTime, Candle
 
 BUSY_MS = 10_000  # how long a reader's own lock is waited for
-DAMAGED = "move it away to open a new account; it was left as it is"
+DAMAGED = "move it away, with its -wal if there is one, to open a new account; it was left as it is"
+BESIDE = ("-wal", "-journal")  # files of SQLite's that hold what is not in an account's file yet
 
 
 class MadeForecast(NamedTuple):
@@ -77,6 +79,10 @@ class AccountFile:
             if row is None:
                 raise AccountError(f"{self.path} is damaged: no {key!r} in meta; {DAMAGED}")
             value: dict[str, Any] = json.loads(row[0])
+            if not isinstance(value, dict):
+                raise AccountError(
+                    f"{self.path} is damaged: {key!r} in meta is {row[0]}; {DAMAGED}"
+                )
             return value
 
     def digests(self) -> dict[int, str]:
@@ -94,20 +100,26 @@ class AccountFile:
             )
             return [MadeForecast(*row) for row in rows]
 
-    def last_candles(self) -> dict[str, Candle]:
-        """Each symbol's latest."""
+    def last_bars(self) -> dict[str, tuple[int, Candle]]:
+        """Each symbol's latest: when it closed, in ns since 1970, and the candle."""
         with self._reading():
             rows = self._db.execute(
-                "SELECT symbol, opened_ns, open, high, low, close, volume, amount, max(time_ns) "
+                "SELECT symbol, max(time_ns), opened_ns, open, high, low, close, volume, amount "
                 "FROM candles GROUP BY symbol"
             )
-            return {symbol: Candle(*values) for symbol, *values, _ in rows}
+            return {symbol: (time_ns, Candle(*values)) for symbol, time_ns, *values in rows}
 
     def ended(self) -> list[str]:
         """The symbols that are known to have ended."""
         with self._reading():
             rows = self._db.execute("SELECT ended FROM bars WHERE ended != '[]'").fetchall()
             return [symbol for (symbols,) in rows for symbol in json.loads(symbols)]
+
+    def rows(self, table: str) -> Generator[tuple[Any, ...]]:
+        """Of a table that follows from the bars, see `sandbox.paper.derived`."""
+        columns, order = TABLES[table]
+        with self._reading():
+            yield from self._db.execute(f"SELECT {columns} FROM {table} ORDER BY {order}")
 
     def count(self, what: str) -> int:
         """How many bars were traded, how many of them `caught_up`, how many forecasts `missing`."""
@@ -122,7 +134,6 @@ class AccountFile:
     def add(self, traded: TradedBar) -> None:
         """Keep a bar and all that came of it, or nothing; raises AccountError for a full disk."""
         bar, step = traded.bar, traded.step
-        assert step.close is not None
         with self._writing(f"the bar of {_utc(bar.time_ns)}"):
             db = self._db
             db.execute(
@@ -132,33 +143,11 @@ class AccountFile:
             _insert_candles(db, ((symbol, bar.time_ns, c) for symbol, c in bar.bars.items()))
             db.executemany("INSERT INTO forecasts VALUES (?, ?, ?, ?, ?)", traded.forecasts)
             _insert_events(db, traded.events)
-            db.executemany(
-                "INSERT INTO fills (time_ns, symbol, side, size, price, reference_price, "
-                "commission, slippage, impact) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (f.time_ns, f.symbol, f.side, abs(f.size), f.price, f.reference_price,
-                     f.commission, f.slippage, f.impact)
-                    for f in step.fills
-                ),
-            )  # fmt: skip
-            db.executemany(
-                "INSERT INTO decisions (time_ns, symbol, side, size, kind, price) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    (d.time_ns, d.symbol, d.side, d.size, d.kind,
-                     None if math.isnan(d.price) else d.price)
-                    for d in step.decisions
-                ),
-            )  # fmt: skip
-            db.execute("INSERT INTO equity VALUES (?, ?, ?, ?)", step.close)
-            db.execute("DELETE FROM positions")
-            db.executemany("INSERT INTO positions VALUES (?, ?, ?, ?)", traded.positions)
-            db.execute("DELETE FROM orders")
-            db.executemany(
-                "INSERT INTO orders (time_ns, symbol, side, size, kind, price) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                ((w.given_ns, w.symbol, w.side, w.size, w.kind, w.price) for w in traded.waiting),
-            )
+            for table, rows in rows_of(step).items():
+                self._insert(table, rows)
+            for table, rows in rows_now(traded.positions, traded.waiting).items():
+                db.execute(f"DELETE FROM {table}")
+                self._insert(table, rows)
 
     def add_events(self, events: Sequence[Event]) -> None:
         """Keep what happened between bars."""
@@ -173,6 +162,11 @@ class AccountFile:
                 "INSERT OR REPLACE INTO status VALUES (1, ?, ?)",
                 (time.time_ns(), json.dumps(dict(status))),
             )
+
+    def _insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        columns, _ = TABLES[table]
+        places = ", ".join("?" * (columns.count(",") + 1))
+        self._db.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -196,8 +190,9 @@ class AccountFile:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """This process's alone while the block lasts; raises AccountError where another has it."""
-    place = path.with_name(f"{path.name}.lock")
+    """This process's alone while the block lasts, by whatever name the file is called; raises
+    AccountError where another has it."""
+    place = _beside(path, ".lock")
     handle = _lock(path, place)
     try:
         with tidied(lambda: place.unlink(missing_ok=True)):
@@ -239,8 +234,18 @@ def create(
     meta: Mapping[str, Mapping[str, Any]],
     candles: Iterable[tuple[str, int, Candle]],
 ) -> None:
-    """A new account with what is fixed and its warm-up, (symbol, close in ns, candle) each."""
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}{DRAFT}")
+    """A new account with what is fixed and its warm-up, (symbol, close in ns, candle) each.
+
+    Raises AccountError where it cannot be written, or where there is something left of an older one
+    that SQLite would take for its own.
+    """
+    for left in (_beside(path, end) for end in BESIDE):
+        if left.exists():
+            raise AccountError(
+                f"{path} is not there, but {left} is, with the latest bars of an account that was: "
+                "move it to where that account is now, with the same end to its name, or away"
+            )
+    draft = _beside(path, f".{uuid.uuid4().hex}{DRAFT}", hidden=True)
     with tidied(lambda: draft.unlink(missing_ok=True)):
         try:
             with closing(sqlite3.connect(draft, isolation_level=None)) as db:
@@ -250,7 +255,7 @@ def create(
                 db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
                 _insert_candles(db, candles)
                 db.execute("COMMIT")
-            os.link(draft, path)  # unlike a rename it never takes the place of another file
+            os.link(draft, _beside(path, ""))  # unlike a rename it never replaces another file
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise AccountError(f"{path}: the account could not be opened: {reason}") from error
@@ -267,13 +272,23 @@ def opened(path: Path) -> Iterator[AccountFile]:
             complaint = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if complaint != "ok":
                 raise AccountError(f"{path} is damaged: {complaint}; {DAMAGED}")
-            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+            found = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+            if "meta" not in found:
                 raise AccountError(f"{path} is no paper account; name another file with --state")
+            if lacking := ALL_TABLES - found:
+                names = ", ".join(sorted(lacking))
+                raise AccountError(f"{path} is damaged: it has no table {names}; {DAMAGED}")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             yield AccountFile(path, db)
     except sqlite3.Error as error:
         raise AccountError(f"{path} cannot be read as an account: {error}; {DAMAGED}") from error
+
+
+def _beside(path: Path, end: str, *, hidden: bool = False) -> Path:
+    """A file of the account's, where the account itself is: `path` may be a link to it."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(f"{'.' if hidden else ''}{real.name}{end}")
 
 
 def _insert_candles(db: sqlite3.Connection, rows: Iterable[tuple[str, int, Candle]]) -> None:

@@ -2,12 +2,17 @@
 
 The truth is what came from outside: `meta`, `bars`, `candles`, `forecasts`, `events`. The other
 tables are what the engine makes of it, written in the same transaction as the bar they belong to,
-for whoever reads the file; the account itself never reads them. Times are ns since 1970, UTC.
+for whoever reads the file; the account compares them when it is opened, and needs them for nothing
+else. Times are ns since 1970, UTC.
 """
 
 from __future__ import annotations
 
 VERSION = 1
+TABLES = frozenset(
+    {"meta", "candles", "bars", "forecasts", "events"}
+    | {"fills", "decisions", "equity", "positions", "orders", "status"}
+)
 
 SCHEMA = """
 CREATE TABLE meta (           -- 'account' and 'exchange': JSON; see sandbox.paper.terms
@@ -25,7 +30,7 @@ CREATE TABLE bars (           -- the bar times that were traded
     digest TEXT NOT NULL,     -- of everything that the engine holds after it
     caught_up INTEGER NOT NULL  -- 1: traded after its time, since nobody was there
 ) STRICT;
-CREATE TABLE forecasts (      -- those that the strategy could see
+CREATE TABLE forecasts (      -- those that the strategy could see; of a naive signal the missing
     symbol TEXT NOT NULL, asof_ns INTEGER NOT NULL,
     future_ns BLOB,           -- [P] int64, little-endian; NULL where there is no forecast
     paths BLOB,               -- [S, P, 6] float32, little-endian; NULL where there is no forecast

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple
 
@@ -18,15 +18,19 @@ import pandas as pd
 from feeds import Candles
 from sandbox.errors import AccountError, SandboxError, StrategyError
 from sandbox.forecast.book import SignalSource
-from sandbox.paper.account import AccountFile, Event, TradedBar
+from sandbox.paper.account import DAMAGED, AccountFile, Event, TradedBar
+from sandbox.paper.derived import Comparison
 from sandbox.paper.forecasts import PaperForecasts
 from sandbox.paper.terms import Traded
 from sandbox.run.portfolios import Market, in_words
 from sandbox.trading.audit import Audit, Books
 from sandbox.trading.engine import Backtest, Engine, Setup, Step
-from sandbox.trading.source import BarTime
+from sandbox.trading.source import BarTime, Candle
 from sandbox.trading.strategy_file import load_strategy
+from sandbox.words import counted
 
+# What a strategy's code may raise, a `sys.exit()` among it: none of it ends an account unsaid
+RAISED = (Exception, SystemExit, GeneratorExit)
 OnBar = Callable[[int, int], None]  # how many bars are done, of how many
 
 
@@ -81,23 +85,31 @@ class Trader:
                 self._recorded.symbols,
                 self._recorded.overlapping,
             )
-        except Exception as error:
+        except RAISED as error:
             raise self._in_words(error) from error
 
     def restore(self, on_bar: OnBar) -> None:
         """Go through what the account holds; raises AccountError where it does not come out as it
         did, before anything is written."""
         digests = self._account.digests()
-        for bar in self._recorded:
-            traded = bar.time_ns >= self._start.value
-            self._move(bar, traded=traded, again=True)
-            if not traded:
-                continue
-            if self._digest != digests.get(bar.time_ns):
-                raise AccountError(self._does_not_repeat(bar.time_ns))
-            self.bars_traded += 1
-            self.last_ns = bar.time_ns
-            on_bar(self.bars_traded, len(digests))
+        with Comparison(self._account) as tables:
+            for bar in self._recorded:
+                traded = bar.time_ns >= self._start.value
+                step = self._move(bar, traded=traded, again=True)
+                if not traded:
+                    continue
+                if self._digest != digests.get(bar.time_ns):
+                    raise AccountError(self._does_not_repeat(bar.time_ns))
+                tables.expect(step)
+                self.bars_traded += 1
+                self.last_ns = bar.time_ns
+                on_bar(self.bars_traded, len(digests))
+            if self.bars_traded < len(digests):
+                raise AccountError(
+                    f"{self._account.path} is damaged: {counted(len(digests), 'bar')} were traded, "
+                    f"and it has the candles of {self.bars_traded:,}; {DAMAGED}"
+                )
+            tables.expect_no_more(self.engine.positions, self.engine.waiting)
 
     def trade(self, bar: BarTime, *, caught_up: bool, events: Iterable[Event] = ()) -> TradedBar:
         """One more bar: when this returns, it is part of the account for good."""
@@ -121,7 +133,7 @@ class Trader:
         """End the strategy, and check its books against the candles that the account holds."""
         try:
             backtest = self.engine.finish()
-        except Exception as error:
+        except RAISED as error:
             raise self._in_words(error) from error
         source = _market(self.traded, candles, self._start).source()
         Audit(self.traded.strategy.name, source, self.traded.account).check(
@@ -137,16 +149,16 @@ class Trader:
         self.forecasts.begin(bar, traded=traded, kept=kept)
         try:
             step = self.engine.step(*bar)
-        except Exception as error:
+        except RAISED as error:
             raise self._in_words(error) from error
         if traded:
-            self._digest = _digest(self._digest, step, self.engine)
+            self._digest = _digest(self._digest, bar, step, self.engine)
             if step.close is not None:
                 value = step.close.value
                 self.books = Worth(value, max(self.books.highest, value))
         return step
 
-    def _in_words(self, error: Exception) -> SandboxError:
+    def _in_words(self, error: BaseException) -> SandboxError:
         if isinstance(error, SandboxError):
             return error
         strategy = self.traded.strategy
@@ -171,10 +183,18 @@ def _market(traded: Traded, candles: Candles, start: pd.Timestamp) -> Market:
     )  # fmt: skip
 
 
-def _digest(before: str, step: Step, engine: Engine) -> str:
-    """A hash of all bars up to this one: what the account has, what was done and what waits."""
+def _digest(before: str, bar: BarTime, step: Step, engine: Engine) -> str:
+    """A hash of all bars up to this one: what came, what was done, what the account has and what
+    waits."""
     fills = [astuple(fill) for fill in step.fills]
+    came = sorted((symbol, *_as_kept(candle)) for symbol, candle in bar.bars.items())
     state: Sequence[Any] = (
-        before, step.close, engine.cash, engine.positions, fills, step.decisions, engine.waiting,
+        before, bar.time_ns, came, sorted(bar.ended),
+        step.close, engine.cash, engine.positions, fills, step.decisions, engine.waiting,
     )  # fmt: skip
     return hashlib.blake2b(json.dumps(state).encode(), digest_size=16).hexdigest()
+
+
+def _as_kept(candle: Candle) -> Iterator[float]:
+    """As it comes back from a file, which knows no -0.0."""
+    return (value + 0.0 for value in candle)
