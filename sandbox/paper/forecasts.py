@@ -85,7 +85,7 @@ class PaperForecasts:
         What fails here fails at the bar, too, and is told then."""
         last_ns = max((bars[-1][0] for bars in self._bars.values() if bars), default=NEVER)
         symbols = self._ready(last_ns)
-        if symbols and self._source.name not in NAIVE:
+        if symbols and not self._is_naive:
             with suppress(Exception):
                 self._batch(symbols, last_ns)
 
@@ -131,6 +131,11 @@ class PaperForecasts:
             if bars
         }
 
+    @property
+    def _is_naive(self) -> bool:
+        """Whether its forecasts cost nothing to make again, so that none is kept."""
+        return self._source.name in NAIVE
+
     def _begins_a_period(self) -> bool:
         if self._before_ns == NEVER:
             return True
@@ -141,10 +146,10 @@ class PaperForecasts:
         symbols = self._ready(self._now_ns)
         if not symbols:
             return {}
-        if self._kept_at is not None and self._source.name not in NAIVE:
-            forecasts, missing = self._of_before(symbols, self._kept_at(self._now_ns))
-        else:
+        if self._kept_at is None:
             forecasts, missing = self._of_now(symbols)
+        else:
+            forecasts, missing = self._of_before(symbols, self._kept_at(self._now_ns))
         self._withheld, self.why_missing = frozenset(missing), missing
         self.shown = forecasts or self.shown
         return forecasts
@@ -161,6 +166,9 @@ class PaperForecasts:
         self, symbols: Sequence[str], kept: Sequence[MadeForecast]
     ) -> tuple[dict[str, Forecast], dict[str, str]]:
         by_symbol = {made.symbol: made for made in kept}
+        if self._is_naive:  # only what was missing is kept
+            forecasts, failed = self._computed([s for s in symbols if s not in by_symbol])
+            return forecasts, failed | {s: made.missing or "" for s, made in by_symbol.items()}
         forecasts = {
             symbol: self._restored(made)
             for symbol in symbols
@@ -185,20 +193,19 @@ class PaperForecasts:
 
     def _of_now(self, symbols: Sequence[str]) -> tuple[dict[str, Forecast], dict[str, str]]:
         forecasts, failed = self._computed(symbols)
-        late = self._too_late() if self._kept_at is None else None
-        if late:
+        if late := self._too_late():
             self.events.append(Event(LATE, late, None, self._now_ns))
             failed |= dict.fromkeys(forecasts, late)
             forecasts = {}
-        if self._source.name not in NAIVE:  # those cost nothing to make again
-            self.made = [
-                *(_kept(forecast) for forecast in forecasts.values()),
-                *(MadeForecast(s, self._now_ns, None, None, why) for s, why in failed.items()),
-            ]
+        kept = [] if self._is_naive else [_kept(forecast) for forecast in forecasts.values()]
+        missing = [MadeForecast(s, self._now_ns, None, None, why) for s, why in failed.items()]
+        self.made = [*kept, *missing]
         return forecasts, failed
 
     def _computed(self, symbols: Sequence[str]) -> tuple[dict[str, Forecast], dict[str, str]]:
         """Forecasts, and why there are none of others: a batch that fails is tried one by one."""
+        if not symbols:
+            return {}, {}
         try:
             return self._batch(symbols, self._now_ns), {}
         except Exception as error:
