@@ -49,7 +49,6 @@ from .sessions import Hours, Sessions
 from .spacing import opening_times
 from .specs import KNOWN_SPECS, load
 from .stamps import Stamps
-from .steps import Steps
 
 __all__ = [
     "AMOUNT",
@@ -70,7 +69,6 @@ __all__ = [
     "SourceError",
     "SpecError",
     "Stamps",
-    "Steps",
     "SymbolError",
     "TimeError",
     "When",

@@ -128,8 +128,8 @@ class Candles:
         """
         if start is None and end is None:
             return self
-        first = None if start is None else _instant(start, "start", last=False)
-        last = None if end is None else _instant(end, "end", last=True)
+        first = None if start is None else instant(start, "start", last=False)
+        last = None if end is None else instant(end, "end", last=True)
         if first is not None and last is not None and first > last:
             raise SpecError(f"start {start} is after end {end}; give start <= end", value=start)
         rows = {
@@ -170,7 +170,7 @@ def unknown_symbol(symbol: str, known: Iterable[str], spec: str) -> SymbolError:
     )
 
 
-def _instant(when: When, name: str, *, last: bool) -> pd.Timestamp:
+def instant(when: When, name: str, *, last: bool) -> pd.Timestamp:
     """The UTC instant that `when` means: the first, or with `last` the last, of a whole day."""
     text = when.strip() if isinstance(when, str) else None
     try:

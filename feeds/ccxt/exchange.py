@@ -40,7 +40,8 @@ class Timing:
     """How patient a feed is, in seconds by the clock here."""
 
     settle_secs: float = 2.0  # after its close a candle has its last version
-    grace_secs: float = 1.0  # after a close without news, history is asked for it
+    prompt_secs: float = 0.05  # after a close, history is asked for the first time
+    grace_secs: float = 1.0  # after a close without news, it is asked again
     silence_secs: float = 10.0  # a stream that has sent nothing for so long is dialled anew
     timeout_secs: float = 10.0  # for an answer
     first_pause_secs: float = 0.1  # before a request is repeated; doubles each time

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..bars import COLUMNS
-from ..candles import Candles, _instant
+from ..candles import Candles, instant
 from ..errors import SourceError, SpecError
 from ..words import nearest
 from .cache import Kept, Part
@@ -80,8 +80,8 @@ def parse(rest: str) -> Wanted:
     if "" in symbols:
         raise SpecError(f"{spec}: an empty symbol in the list; write symbols=A,B", value=rest)
     since, until = given["since"], given.get("until")
-    since_ns = _instant(since, "since", last=False).value
-    until_ns = None if until is None else _instant(until, "until", last=True).value
+    since_ns = instant(since, "since", last=False).value
+    until_ns = None if until is None else instant(until, "until", last=True).value
     if until_ns is not None and until_ns < since_ns:
         raise SpecError(f"{spec}: since {since} is after until {until}", value=since)
     return Wanted(name, symbols, given["timeframe"].strip(), since_ns, until_ns)

@@ -232,10 +232,20 @@ class Live:
             return
         due_ns = symbol.frontier.next_close_ns
         timing, speed = self._exchange.timing, self._clock.speed
-        waits = timing.grace_secs if symbol.asked_ns < due_ns else timing.settle_secs
+        waits = self._waits(symbol, due_ns)
         if symbol.over_ns is not None:
             due_ns, waits = min(due_ns, self._over(symbol)), timing.settle_secs
         await self._wait(symbol.bell, self._clock.secs_until(due_ns + int(waits * speed * 1e9)))
+
+    def _waits(self, symbol: _Symbol, due_ns: int) -> float:
+        """Seconds here after a close at which history is asked for it: promptly, where the next
+        candle often vouches for it already; after some grace; and when it has settled."""
+        timing, speed = self._exchange.timing, self._clock.speed or 1.0
+        asked_secs = (symbol.asked_ns - due_ns) / speed / 1e9
+        for waits in (timing.prompt_secs, timing.grace_secs):
+            if asked_secs < waits:
+                return waits
+        return timing.settle_secs
 
     async def _wait_jump(self, symbol: _Symbol) -> None:
         """The same where the clock jumps: a little later, so that a page brings many bars."""

@@ -87,6 +87,7 @@ class Stream:
                 self._notice()
                 self._look(group)
                 await asyncio.sleep(LOOK_SECS)
+                self._look(group)  # what came for others meanwhile wakes nobody
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():

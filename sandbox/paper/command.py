@@ -92,8 +92,7 @@ def trade_on_paper(config: RunConfig, command: Command) -> None:
 
 
 def _sit(session: Session, feed: Feed, trader: Trader, account: AccountFile) -> Outcome:
-    last = {symbol: Row(*candle) for symbol, candle in account.last_candles().items()}
-    after = After(trader.last_ns, last, frozenset(account.ended()))
+    after = after_account(account, trader.last_ns, feed.length_ns)
     with stopping_softly() as stop, feed.live(after) as live:
         clock_ns = live.status().clock_ns
         if clock_ns + feed.length_ns < trader.last_ns:
@@ -103,6 +102,15 @@ def _sit(session: Session, feed: Feed, trader: Trader, account: AccountFile) -> 
                 "another account with --state FILE"
             )
         return session.run(live, stop)
+
+
+def after_account(account: AccountFile, last_ns: int, length_ns: int) -> After:
+    """What an exchange is asked for next: what came after the bars that an account has."""
+    last = {
+        symbol: Row(time_ns - length_ns, *candle[1:])
+        for symbol, (time_ns, candle) in account.last_bars().items()
+    }
+    return After(last_ns, last, frozenset(account.ended()))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from feeds import COLUMNS, Candles
@@ -118,13 +119,21 @@ def _of_exchange(config: RunConfig, feed: Feed, path: Path) -> Candles:
         costs=presets.pop(),
         calendar=next((market.calendar for market in feed.markets), None),
         opens={
-            name: pd.DatetimeIndex(frame.index).asi8 - feed.length_ns
+            name: openings(pd.DatetimeIndex(frame.index).asi8, feed.length_ns)
             for name, frame in frames.items()
         },
         steps={market.name: market.steps for market in feed.markets},
         ended={},
         started_ns=warmup.frontier_ns,
     )
+
+
+def openings(closes_ns: np.ndarray, length_ns: int) -> np.ndarray:
+    """When bars of a length open: not before the one before has closed, as it may where a session
+    ends early and a replay takes every bar for a whole day."""
+    opens_ns = closes_ns - length_ns
+    opens_ns[1:] = np.maximum(opens_ns[1:], closes_ns[:-1])
+    return opens_ns
 
 
 def _frame(rows: Sequence[Sequence[float]], length_ns: int) -> pd.DataFrame:

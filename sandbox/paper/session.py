@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from feeds.ccxt import Feed, Live, LiveBar
+from feeds.ccxt import Feed, Live, LiveBar, Row
 from feeds.errors import FeedEnded
 from sandbox.paper.account import AccountFile, Event
 from sandbox.paper.snapshot import snapshot_of
@@ -56,6 +56,7 @@ class Session:
         self._began_ns = 0  # the exchange's time then
         self._in_hand: LiveBar | None = None
         self._live: Live | None = None
+        self._closed_ns = {symbol: time_ns for symbol, (time_ns, _) in account.last_bars().items()}
 
     def run(self, live: Live, stop: Stop) -> Outcome:
         """Raises AccountError where a bar cannot be kept, and what the feed or strategy raises."""
@@ -106,7 +107,7 @@ class Session:
     def _trade(self, bar: LiveBar, live: Live) -> None:
         self._in_hand = bar
         caught_up = bar.time_ns + self._feed.length_ns <= self._began_ns
-        candles = {name: Candle(*row) for name, row in bar.candles.items()}
+        candles = {name: self._candle(name, row, bar.time_ns) for name, row in bar.candles.items()}
         events = [Event(e.kind, e.text, e.symbol, bar.time_ns) for e in live.events()]
         done = self._trader.trade(
             BarTime(bar.time_ns, candles, bar.ended), caught_up=caught_up, events=events
@@ -122,6 +123,12 @@ class Session:
             )  # fmt: skip
         for symbol in bar.ended:
             self._view.log("ended", f"{symbol} is no longer traded", symbol=symbol)
+
+    def _candle(self, symbol: str, row: Row, time_ns: int) -> Candle:
+        """A candle as it is traded: it opens when the one before has closed, or later."""
+        before_ns = self._closed_ns.get(symbol, row.opened_ns)
+        self._closed_ns[symbol] = time_ns
+        return Candle(max(row.opened_ns, before_ns), *row[1:])
 
     def _note(self, happened: Any) -> None:
         events = [Event(event.kind, event.text, event.symbol) for event in happened]

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feeds import Candles, Steps, bar_times, times_ns, values_of
+from feeds import Candles, bar_times, times_ns, values_of
 from feeds.bars import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND
 from feeds.spacing import lengths_seen
+from feeds.steps import Steps
 from feeds.timing import in_words
 from sandbox.errors import ConfigError
 from sandbox.words import listed

@@ -99,7 +99,8 @@ class Pace:
             live.cancel()
         while self._stream.live and (moment := self._step()) is not None:
             await self._stream.send(moment.time_ns)
-            await self._stream.heard()
+            if moment.closes:
+                await self._stream.heard()
 
     async def _in_time(self, speed: float) -> None:
         moment = next(self._moments)

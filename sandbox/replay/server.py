@@ -185,7 +185,7 @@ class Exchange:
             raise RefusedError(-1120, "Invalid interval.")
 
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:
-        ws = web.WebSocketResponse(autoping=False, timeout=CLOSE_SECS)
+        ws = web.WebSocketResponse(autoping=False, timeout=CLOSE_SECS, compress=False)
         await ws.prepare(request)
         await self.stream.serve(Socket(ws, request.transport), self.pace.asked)
         return ws

@@ -25,7 +25,7 @@ from sandbox.run.portfolios import BENCHMARK, Loaded, Market, Portfolio, planned
 from sandbox.run.sweep import combinations
 from sandbox.trading.analyzers import asked_analyzers
 from sandbox.trading.broker import Account
-from sandbox.trading.costs import cost_model
+from sandbox.trading.costs import cost_model, with_steps
 from sandbox.trading.params import params_for
 from sandbox.trading.schedule import due_times
 from sandbox.trading.strategy import Strategy
@@ -99,7 +99,7 @@ class Prepared:
         """The forecasts of the run's own signal and of its controls', by signal name."""
         frames, sampling, asofs = self.candles.frames, self.config.sampling, self.asofs()
         book = self.forecaster.source.book(frames, sampling, asofs, progress)
-        if not len(book):
+        if not len(book) and not self.market.as_on_paper:  # there it was so, and it was traded
             raise WindowError(
                 f"no symbol has {sampling.lookback} bars of history by {self.market.end:%Y-%m-%d}: "
                 "set a smaller --lookback or a later --end"
@@ -152,7 +152,7 @@ def account_of(config: RunConfig, candles: Candles) -> Account:
     steps = {symbol: candles.steps[symbol] for symbol in candles.symbols if symbol in candles.steps}
     if named["lot_size"] is not None:
         steps = {symbol: replace(own, size=0.0) for symbol, own in steps.items()}
-    return Account(cash=config.account.cash, costs=replace(costs, steps=steps))
+    return Account(cash=config.account.cash, costs=with_steps(costs, steps))
 
 
 def load_strategies(options: StrategyOptions) -> tuple[Loaded, ...]:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from feeds import Steps
+from feeds.steps import Steps
 from sandbox.config import Bps, NotNegative, Pct, Positive, check_ranges
 from sandbox.errors import ConfigError
 from sandbox.words import nearest
 
 BPS = 1e-4
+STEP_ROUNDING = 1e-6  # of a price's step
 ROUNDING = 1e-9  # shares of a price, a size or the cash that are nothing but rounding
 LIQUIDITY_BARS = 20  # bars that volatility and mean volume are taken over
 
@@ -76,57 +78,28 @@ class CostModel:
     volume_cap_pct: Pct | None = None  # of the bar's volume that one portfolio fills; None: all
     price_limit_pct: Positive | None = None  # no buy so far above the last close, no sell below
     lot_size: Positive = 1.0  # orders are multiples of this
-    min_size: NotNegative = 0.0  # of an order, in units
-    min_notional: NotNegative = 0.0  # of an order: size times price, in quote currency
-    price_step: NotNegative = 0.0  # prices of orders are multiples of this; 0: any price
-    steps: Mapping[str, Steps] = field(default_factory=dict)  # of single symbols, over the above
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        by_symbol = {symbol: self._with(steps) for symbol, steps in self.steps.items()}
-        others = replace(self, steps={}) if by_symbol else self
-        object.__setattr__(self, "_by_symbol", by_symbol)
-        object.__setattr__(self, "_others", others)
+
+    def of(self, symbol: str) -> CostModel:
+        """Of one symbol: with the steps of its market, where they are known."""
+        return self
 
     def without_costs(self) -> CostModel:
         """The same market where trading costs nothing and any size fills.
 
         Lots, steps and price limits stay: they are what can be traded, not what trading takes.
         """
-        kept = ("lot_size", "price_limit_pct", "min_size", "min_notional", "price_step", "steps")
-        return CostModel(**{name: getattr(self, name) for name in kept})
-
-    def of(self, symbol: str) -> CostModel:
-        """Of one symbol: with the steps of its market, where they are known."""
-        by_symbol: Mapping[str, CostModel] = vars(self)["_by_symbol"]
-        return by_symbol.get(symbol, vars(self)["_others"])
-
-    def _with(self, steps: Steps) -> CostModel:
-        return replace(
-            self,
-            lot_size=steps.size or self.lot_size,
-            price_step=steps.price or self.price_step,
-            min_size=steps.min_size or self.min_size,
-            min_notional=steps.min_notional or self.min_notional,
-            steps={},
-        )
+        return CostModel(lot_size=self.lot_size, price_limit_pct=self.price_limit_pct)
 
     def takes(self, size: float, price: float) -> bool:
-        """Whether an order of so many units at a price is large enough for the exchange."""
-        if not (self.min_size or self.min_notional):
-            return True
-        slack = 1 - ROUNDING
-        return size >= self.min_size * slack and size * price >= self.min_notional * slack
+        """Whether an order of so many units at a price is large enough."""
+        return True
 
     def price_on_step(self, price: float, *, up: bool) -> float:
-        """The price itself where it is a multiple of the step, else the next one up or down."""
-        if not self.price_step:
-            return price
-        nearest_step = round(price / self.price_step)
-        if abs(price / self.price_step - nearest_step) <= 1e-6:
-            return price
-        steps = math.ceil(price / self.price_step) if up else math.floor(price / self.price_step)
-        return max(steps, 1) * self.price_step
+        """The price itself where an order can have it, else the next one up or down."""
+        return price
 
     def quote(self, size: float, terms: Terms) -> Quote:
         """What `size` units cost, never beyond the limit.
@@ -207,6 +180,54 @@ class CostModel:
         if abs(lots - round(lots)) <= max(1e-6, 1e-12 * lots):
             return size
         return math.floor(lots) * self.lot_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarketCosts(CostModel):
+    """Of one symbol, whose exchange takes orders in steps."""
+
+    steps: Steps
+
+    def takes(self, size: float, price: float) -> bool:
+        slack, steps = 1 - ROUNDING, self.steps
+        return size >= steps.min_size * slack and (
+            not steps.min_notional or size * price >= steps.min_notional * slack
+        )
+
+    def price_on_step(self, price: float, *, up: bool) -> float:
+        step = self.steps.price
+        if not step or abs(price / step - round(price / step)) <= STEP_ROUNDING:
+            return price
+        return max(math.ceil(price / step) if up else math.floor(price / step), 1) * step
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeCosts(CostModel):
+    """Of an exchange that says in what steps each symbol is traded."""
+
+    markets: Mapping[str, Steps]
+
+    @cached_property
+    def _by_symbol(self) -> Mapping[str, CostModel]:
+        general = {field.name: getattr(self, field.name) for field in fields(CostModel)}
+        return {
+            symbol: MarketCosts(**general | {"lot_size": steps.size or self.lot_size}, steps=steps)
+            for symbol, steps in self.markets.items()
+        }
+
+    def of(self, symbol: str) -> CostModel:
+        return self._by_symbol.get(symbol, self)
+
+    def without_costs(self) -> CostModel:
+        return with_steps(super().without_costs(), self.markets)
+
+
+def with_steps(costs: CostModel, markets: Mapping[str, Steps]) -> CostModel:
+    """The same costs, with the steps of some symbols' markets in place of the general lot."""
+    if not markets:
+        return costs
+    general = {field.name: getattr(costs, field.name) for field in fields(CostModel)}
+    return ExchangeCosts(**general, markets=markets)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from sandbox.errors import WindowError
 
 WARMUP_BARS = 260  # bars of each symbol before the start, for a strategy's own indicators
 FEW_BARS = 8
+EVER = 2**63 - 1  # ns since 1970, after any bar
 ROWS_AT_A_TIME = 256  # of a symbol that are turned into Python's numbers ahead of their time
 
 Times = NDArray[np.int64]  # nanoseconds since 1970, UTC
@@ -102,7 +103,7 @@ class FrameSource:
         self.opens = {symbol: whole_opens[symbol][own] for symbol, own in rows.items()}
         self._times = {symbol: times_ns(frame) for symbol, frame in self.handed_out.items()}
         self._bar_times = np.unique(np.concatenate(list(self._times.values())))
-        self._overlap_before_ns = start.value if as_on_paper else None
+        self._overlap_until_ns = start.value if as_on_paper else EVER
         self.last_bar_ns = {
             symbol: int(times_ns(frame)[-1])
             for symbol, frame in self.frames.items()
@@ -120,20 +121,14 @@ class FrameSource:
 
     @property
     def overlapping(self) -> frozenset[str]:
-        return frozenset(
-            symbol
-            for symbol, closes_ns in self._times.items()
-            if _overlap(
-                *self._before(self.opens[symbol], closes_ns), self._before(self._bar_times)[0]
-            )
-        )
-
-    def _before(self, *times_ns: Times) -> list[Times]:
-        """Of bars, by when they close (the last column), those that tell what overlaps."""
-        if self._overlap_before_ns is None:
-            return list(times_ns)
-        count = int(times_ns[-1].searchsorted(self._overlap_before_ns))
-        return [times[:count] for times in times_ns]
+        until_ns = self._overlap_until_ns
+        all_ns = self._bar_times[self._bar_times < until_ns]
+        overlapping = set()
+        for symbol, closes_ns in self._times.items():
+            known = closes_ns < until_ns
+            if _overlap(self.opens[symbol][known], closes_ns[known], all_ns):
+                overlapping.add(symbol)
+        return frozenset(overlapping)
 
     @property
     def bars_traded(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from loopback_exchange import START_MS, candles, loopback
 
-from feeds import Steps
+from feeds.steps import Steps
 from feeds.ccxt import After, Timing, open_feed
 from feeds.ccxt.clock import Clock
 from feeds.ccxt.exchange import CREDENTIALS, Exchange, _replay

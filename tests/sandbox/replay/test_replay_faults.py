@@ -276,7 +276,7 @@ def test_a_silent_connection_tells_the_client_nothing(kind, caplog):
     caplog.set_level(logging.CRITICAL, logger="asyncio")  # ccxt's reader ends with a traceback
     heard, counts = watched(kind, times=1, secs=0.7)
     assert isinstance(heard[0], TimeoutError)
-    assert counts == {kind: 1}
+    assert set(counts) == {kind}
 
 
 @pytest.mark.parametrize(

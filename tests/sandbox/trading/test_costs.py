@@ -189,10 +189,6 @@ def test_presets_are_what_their_markets_charge():
         "volume_cap_pct": 10.0,
         "price_limit_pct": 9.5,
         "lot_size": 100.0,
-        "min_size": 0.0,
-        "min_notional": 0.0,
-        "price_step": 0.0,
-        "steps": {},
     }
     ph = cost_model("ph")  # 25 bps, 12 % VAT on them, 1.5 bps
     assert (ph.commission_bps, ph.sell_tax_bps) == (pytest.approx(25 * 1.12 + 1.5), 60.0)

@@ -3,31 +3,33 @@
 import backtrader as bt
 import pytest
 
-from feeds import SpecError, Steps
+from feeds import SpecError
+from feeds.steps import Steps
 from sandbox.trading.broker import Account
-from sandbox.trading.costs import CostModel
+from sandbox.trading.costs import CostModel, with_steps
 from tests.sandbox.trading.acting import BARS, acting, buy, sell
 
 
-def steps_of(cash=10_000.0, costs=None, **by_symbol):
-    return Account(cash=cash, costs=CostModel(steps=by_symbol, **(costs or {})))
+def steps_of(cash=10_000.0, **by_symbol):
+    return Account(cash=cash, costs=with_steps(CostModel(), by_symbol))
 
 
 def test_each_symbol_has_the_steps_of_its_own_market():
-    costs = CostModel(
-        commission_bps=10, lot_size=100,
-        steps={"BTC": Steps(size=1e-5, price=0.01, min_size=1e-4, min_notional=5)},
-    )  # fmt: skip
+    general = CostModel(commission_bps=10, lot_size=100)
+    btc = Steps(size=1e-5, price=0.01, min_size=1e-4, min_notional=5)
+    costs = with_steps(general, {"BTC": btc, "ADA": Steps(min_notional=5)})
     own, other = costs.of("BTC"), costs.of("ETH")
-    assert (own.lot_size, own.price_step, own.min_size, own.min_notional) == (1e-5, 0.01, 1e-4, 5)
-    assert (other.lot_size, other.price_step, other.min_notional) == (100, 0, 0)
+    assert (own.lot_size, other.lot_size, costs.of("ADA").lot_size) == (1e-5, 100, 100)
     assert own.commission_bps == other.commission_bps == 10
-    assert costs.without_costs().of("BTC").lot_size == 1e-5
-    assert CostModel().of("BTC") == CostModel()
+    assert (own.takes(1e-4, 50_000), own.takes(1e-4, 49_000)) == (True, False)
+    assert (own.takes(9e-5, 1e6), other.takes(1e-9, 1)) == (False, True)
+    free = costs.without_costs()
+    assert (free.commission_bps, free.of("BTC").lot_size) == (0, 1e-5)
+    assert with_steps(general, {}) is general is general.of("BTC")
 
 
 def test_a_step_below_zero_is_refused():
-    with pytest.raises(SpecError, match="min_size -1.0: a market's step is 0 or more"):
+    with pytest.raises(SpecError, match=r"min_size -1\.0: a market's step is 0 or more"):
         Steps(min_size=-1.0)
 
 
