@@ -86,6 +86,10 @@ class ExchangeError(FeedError):
     """An exchange that cannot be reached, or cannot serve what is asked of it."""
 
 
+class UnreachableError(ExchangeError):
+    """An exchange that does not answer, asked again and again."""
+
+
 class PageError(ExchangeError):
     """An answer that no exchange gives when all is well; it counts for nothing."""
 

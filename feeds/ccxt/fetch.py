@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from ..errors import BusyError, ExchangeError
+from ..errors import BusyError, ExchangeError, UnreachableError
 from .exchange import Exchange, Timing
 from .frontier import Frontier, Taken
 from .markets import Market
@@ -51,7 +51,7 @@ async def insist(exchange: Exchange, request: Callable[[], Coroutine[Any, Any, T
         except ExchangeError as error:
             pause = patience.pause_secs(error)
             if patience.failures >= exchange.timing.tries:
-                raise ExchangeError(
+                raise UnreachableError(
                     f"{exchange.name}: {error}; asked {patience.failures} times: is the network "
                     "there, and is that the right exchange?",
                     source=exchange.name,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
 from feeds.ccxt import After, Feed, Row, open_feed
+from feeds.errors import UnreachableError
 from sandbox.config import RunConfig
 from sandbox.errors import AccountError
 from sandbox.paper import account as accounts
@@ -27,11 +31,14 @@ from sandbox.paper.opening import (
 )
 from sandbox.paper.session import Limits, Outcome, Session
 from sandbox.paper.stopping import stopping_softly
+from sandbox.paper.terms import REPLAY, exchange_kind
 from sandbox.paper.trader import Signals, Trader
 from sandbox.paper.view import Quiet, Terminal, View
 from sandbox.progress import progress_bar
 from sandbox.run.__main__ import show
 from sandbox.words import counted
+
+FIRST_PAUSE_SECS, LONGEST_PAUSE_SECS = 2.0, 60.0  # before an exchange is asked again
 
 # Options of the command that a backtest on the recorded candles does not take, with how many values
 NOT_OF_A_RUN: Mapping[str, int] = {
@@ -65,7 +72,8 @@ def trade_on_paper(config: RunConfig, command: Command) -> None:
         before: Mapping[str, Any] = recorded_terms(path) or {}
         symbols = command.symbols or before.get("symbols")
         timeframe = command.timeframe or before.get("timeframe")
-        feed = stack.enter_context(open_feed(command.exchange, symbols, timeframe))
+        patient = bool(before) and exchange_kind(command.exchange) != REPLAY
+        feed = stack.enter_context(_reached(command.exchange, symbols, timeframe, patient=patient))
         traded, candles, forecaster = open_account(config, strategy, feed, path)
         account = stack.enter_context(accounts.opened(path))
         sessions: list[Session] = []
@@ -89,6 +97,25 @@ def trade_on_paper(config: RunConfig, command: Command) -> None:
             outcome = _sit(session, feed, trader, account)
         _tell(outcome, trader, path)
         _write_folder(config, command, trader, account)
+
+
+def _reached(
+    exchange: str, symbols: list[str] | None, timeframe: str | None, *, patient: bool
+) -> Feed:
+    """The feed; with `patient` an exchange that does not answer is asked until it does."""
+    since, pause = time.time(), FIRST_PAUSE_SECS
+    while True:
+        try:
+            return open_feed(exchange, symbols, timeframe)
+        except UnreachableError as error:
+            if not patient:
+                raise
+            print(
+                f"no answer since {_utc(int(since * 1e9))}: {error}; again in {pause:.0f} s",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECS)
 
 
 def _sit(session: Session, feed: Feed, trader: Trader, account: AccountFile) -> Outcome:
@@ -157,6 +184,4 @@ def proof_command(given: tuple[str, ...], config: RunConfig) -> str:
 
 
 def _utc(time_ns: int) -> str:
-    import pandas as pd
-
     return f"{pd.Timestamp(time_ns, tz='UTC'):%Y-%m-%d %H:%M}"

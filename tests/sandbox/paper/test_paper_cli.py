@@ -16,6 +16,9 @@ import pytest
 from paper_cases import table
 
 import feeds
+from feeds.errors import UnreachableError
+from sandbox.paper import command as command_module
+from sandbox.paper import terms
 from sandbox.paper.__main__ import main
 from sandbox.replay.serve import serving
 
@@ -216,6 +219,34 @@ def test_a_port_in_use_is_named_before_anything_is_traded(candles, tmp_path, cap
         status, line = refused(capsys, *command(served.port, state, "--dashboard", port))
     assert (status, port in line and "in use" in line) == (1, True), line
     assert bars_in(state) == 0
+
+
+def test_an_account_that_is_there_waits_for_its_exchange(candles, tmp_path, monkeypatch, capsys):
+    """One that is to be opened does not: the name or the network may be wrong."""
+    state, down = tmp_path / "account.sqlite", [2]
+    open_feed = command_module.open_feed
+
+    def at_times(*words):
+        if down[0]:
+            down[0] -= 1
+            raise UnreachableError("binance: no answer; asked 6 times")
+        return open_feed(f"replay:{served.port}", *words[1:])
+
+    monkeypatch.setattr(command_module, "open_feed", at_times)
+    monkeypatch.setattr(command_module, "FIRST_PAUSE_SECS", 0.01)
+    monkeypatch.setattr(command_module, "exchange_kind", lambda name: "binance")
+    monkeypatch.setattr(terms, "exchange_kind", lambda name: "binance")
+    with serve(candles) as served:
+        words = [*command("0", state), "--once"]
+        words[words.index("--exchange") + 1] = "binance"
+        status, line = refused(capsys, *words)
+        assert (status, "no answer" in line, state.exists()) == (1, True, False)
+        down[0] = 0
+        assert main(words) == 0
+        down[0] = 2
+        assert main(words) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if re.match(r"no answer since 20\d\d-", line)]) == 2
 
 
 def test_two_strategies_are_two_accounts(capsys):
