@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sitting = parser.add_argument_group("account")
     sitting.add_argument(
-        "--state", type=Path, metavar="FILE",
+        "--state", type=_file, metavar="FILE",
         help="the account; it goes on where it is there (default: paper/STRATEGY-EXCHANGE.sqlite)",
     )  # fmt: skip
     until = sitting.add_mutually_exclusive_group()
@@ -112,6 +112,10 @@ def _symbols(text: str) -> list[str]:
     if not all(symbols):
         raise argparse.ArgumentTypeError(f"{text!r}: write symbols as BTC/USDT,ETH/USDT")
     return symbols
+
+
+def _file(text: str) -> Path:
+    return Path(text).expanduser()  # no shell does it in --state=~/a.sqlite, and data specs do
 
 
 def _count(text: str) -> int:

@@ -14,6 +14,7 @@ from feeds.errors import SourceError
 from feeds.steps import Steps
 from sandbox.config import RunConfig
 from sandbox.errors import AccountError
+from sandbox.paper.__main__ import _parser
 
 ORDERS = """
 import backtrader as bt
@@ -190,3 +191,10 @@ def test_a_new_account_is_made_where_a_link_leads(config, history, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["account.sqlite"]
     with trading(config, history, folder / "account.sqlite") as (trader, _):
         assert trader.bars_traded == 1
+
+
+def test_an_account_in_the_home_folder(monkeypatch, tmp_path):
+    """No shell puts the folder's name in place of ~ in --state=~/a.sqlite."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = _parser().parse_args(["mine.py", "--exchange", "binance", "--state=~/a.sqlite"])
+    assert given.state == tmp_path / "a.sqlite"
