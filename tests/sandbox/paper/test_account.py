@@ -14,8 +14,8 @@ import pytest
 from paper_cases import DAY_NS, History, table, trading
 
 import feeds
-from feeds import Steps
 from feeds.ccxt import Market
+from feeds.steps import Steps
 from sandbox.config import RunConfig
 from sandbox.errors import AccountError
 from sandbox.paper.folder import write_run_folder
