@@ -95,8 +95,8 @@ def add_run_options(target: argparse._ActionsContainer) -> None:
 def add_data_options(target: argparse._ActionsContainer) -> None:
     group = target.add_argument_group("data")
     option(
-        group, "data", "sample, sample:ph, sample:AAPL,NVDA, csv:FILES, parquet:FILES",
-        metavar="SPEC",
+        group, "data", "sample, sample:ph, sample:AAPL,NVDA, csv:FILES, parquet:FILES, "
+        "ccxt:EXCHANGE?symbols=...&timeframe=...&since=..., paper:STATE", metavar="SPEC",
     )  # fmt: skip
     option(
         group, "stamps", "what the times in files are: when a bar opened or when it closed "
