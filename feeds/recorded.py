@@ -7,6 +7,7 @@ Its tables `meta`, `candles`, `bars` and `forecasts` are described in `sandbox/p
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -71,7 +72,7 @@ def load_recorded(path: str) -> Candles:
 def reading(file: Path) -> Iterator[sqlite3.Connection]:
     """An account's file, opened for reading alone; raises SourceError for one that is none."""
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as account:
+        with closing(sqlite3.connect(_address(file), uri=True)) as account:
             account.execute("BEGIN")  # all that is read is of one moment
             tables = {name for (name,) in account.execute("SELECT name FROM sqlite_master")}
             if not tables >= TABLES:
@@ -88,6 +89,14 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
         raise SourceError(
             f"{file} is damaged: its table meta lacks {error}", source=str(file)
         ) from error
+
+
+def _address(file: Path) -> str:
+    """SQLite makes files beside one that it reads. Where it may not, and there is no log of
+    somebody who writes, it is told that the file stays as it is."""
+    real = file.resolve()
+    stays = not (os.access(real.parent, os.W_OK) or Path(f"{real}-wal").exists())
+    return f"{real.as_uri()}?mode=ro{'&immutable=1' if stays else ''}"
 
 
 def _meta(account: sqlite3.Connection, key: str, file: Path) -> Any:

@@ -198,3 +198,14 @@ def test_an_account_in_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     given = _parser().parse_args(["mine.py", "--exchange", "binance", "--state=~/a.sqlite"])
     assert given.state == tmp_path / "a.sqlite"
+
+
+def test_an_account_in_a_folder_that_cannot_be_written_is_read(
+    config, history, account, monkeypatch
+):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for somebody who may not
+    *before, last = feeds.bar_times(history.frames).asi8
+    assert feeds.bar_times(feeds.load(f"paper:{account}").frames)[-1].value == before[-1]
+    with trading(config, history, account) as (trader, _):  # meanwhile it is written
+        trader.trade(list(history.bars(history.started_ns))[-1], caught_up=False)
+        assert feeds.bar_times(feeds.load(f"paper:{account}").frames)[-1].value == last
