@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from loopback_exchange import START_MS, candles, loopback
 
-from feeds.steps import Steps
 from feeds.ccxt import After, Timing, open_feed
 from feeds.ccxt.clock import Clock
 from feeds.ccxt.exchange import CREDENTIALS, Exchange, _replay
@@ -18,6 +17,7 @@ from feeds.ccxt.feed import MONTH, _check_pace
 from feeds.ccxt.fetch import Patience
 from feeds.ccxt.markets import DECIMAL_PLACES, TICK_SIZE, markets_of, steps_of
 from feeds.errors import BusyError, ExchangeError, FeedError, SpecError, SymbolError
+from feeds.steps import Steps
 
 IMPATIENT = Timing(timeout_secs=0.5, first_pause_secs=0.01, longest_pause_secs=0.02, tries=3)
 SECOND = 10**9
