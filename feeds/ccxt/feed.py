@@ -21,7 +21,7 @@ from .exchange import Exchange, Timing
 from .fetch import insist
 from .live import Live
 from .loop import Loop
-from .markets import Market, markets_of, replayed
+from .markets import Market, markets_of, replayed, unnamed
 from .pages import NS_PER_MS
 from .warmup import Warmup, read_warmup
 
@@ -119,6 +119,8 @@ def open_feed(
     `FeedError` where ccxt is not installed.
     """
     client = Exchange(exchange, timing or Timing())
+    if not (symbols or client.is_replay):
+        raise unnamed(exchange)
     loop = Loop()
     try:
         markets, timeframe, length_ns = loop.call(opened(client, symbols, timeframe))

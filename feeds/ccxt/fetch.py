@@ -24,9 +24,9 @@ AT_ONCE = 8  # requests at a time
 class Patience:
     """How long to wait after each failure: longer every time, never the same for two that wait."""
 
-    def __init__(self, timing: Timing, chance: Callable[[], float] = random.random) -> None:
+    def __init__(self, timing: Timing, chance: Callable[[], float] | None = None) -> None:
         self._timing = timing
-        self._chance = chance
+        self._chance = chance or random.Random().random  # the shared one may be a strategy's
         self.failures = 0
 
     def pause_secs(self, error: ExchangeError) -> float:

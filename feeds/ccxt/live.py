@@ -172,7 +172,9 @@ class Live:
                 while not all(
                     symbol.lane.ended and not symbol.lane.waiting for symbol in self._symbols
                 ):
+                    self._room.clear()
                     await self._wait(self._room, 1.0)
+                    self._move()
                 self._move()
                 for helper in helpers:
                     helper.cancel()

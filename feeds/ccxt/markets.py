@@ -48,11 +48,16 @@ def markets_of(
     if not asked:
         replayed = [symbol for symbol, market in found.items() if _extra(market)]
         if not replayed:
-            raise SpecError(f"{exchange}: name its symbols, such as BTC/USDT,ETH/USDT (--symbols)")
+            raise unnamed(exchange)
         return tuple(_market(symbol, found[symbol], mode) for symbol in replayed)
     names = {_extra(market).get("symbol", symbol): symbol for symbol, market in found.items()}
     symbols = dict.fromkeys(_symbol(exchange, wanted, found, names) for wanted in asked)
     return tuple(_market(symbol, found[symbol], mode) for symbol in symbols)
+
+
+def unnamed(exchange: str) -> SpecError:
+    """What is said where no symbol is named of an exchange that has thousands."""
+    return SpecError(f"{exchange}: name its symbols, such as BTC/USDT,ETH/USDT (--symbols)")
 
 
 def replayed(exchange: str, found: Iterable[Mapping[str, Any]]) -> Replayed:

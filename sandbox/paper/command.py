@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +34,11 @@ from sandbox.paper.stopping import stopping_softly
 from sandbox.paper.terms import REPLAY, exchange_kind
 from sandbox.paper.trader import Signals, Trader
 from sandbox.paper.view import Quiet, Terminal, View
-from sandbox.progress import progress_bar
+from sandbox.progress import Bar, Progress, progress_bar
 from sandbox.run.__main__ import show
 from sandbox.words import counted
 
+Tell = Callable[[str, str], None]  # of an event's kind and its text
 FIRST_PAUSE_SECS, LONGEST_PAUSE_SECS = 2.0, 60.0  # before an exchange is asked again
 
 # Options of the command that a backtest on the recorded candles does not take, with how many values
@@ -83,20 +84,37 @@ def trade_on_paper(config: RunConfig, command: Command) -> None:
                 too_late=lambda: sessions[0].too_late() if sessions else None,
             ), account,
         )  # fmt: skip
-        with progress_bar("Going through the account", "bars") as progress:
+        with _bar(command)("Going through the account", "bars") as progress:
             trader.restore(progress)
         trader.forecasts.rehearse()
+        shown = stack.enter_context(ExitStack())
+        view: View = Quiet(path) if command.quiet else Terminal()
+        shown.enter_context(view)
+        tell = view.log if command.quiet else _on_screen
         if command.port is not None:
             address = stack.enter_context(dashboard(path, command.port))
-            print(f"dashboard on {address}", flush=True)
-        with _view(command, path) as view:
-            session = Session(
-                trader, account, feed, view, Limits(bars=command.bars, once=command.once)
-            )
-            sessions.append(session)
-            outcome = _sit(session, feed, trader, account)
-        _tell(outcome, trader, path)
-        _write_folder(config, command, trader, account)
+            tell("dashboard", f"dashboard on {address}")
+        session = Session(trader, account, feed, view, Limits(command.bars, once=command.once))
+        sessions.append(session)
+        outcome = _sit(session, feed, trader, account)
+        if not command.quiet:
+            shown.close()  # the picture; what comes now goes below it
+        tell("stopped", _in_words(outcome, trader, path))
+        _write_folder(config, command, trader, account, tell)
+
+
+def _on_screen(_: str, text: str) -> None:
+    print(text, flush=True)
+
+
+def _bar(command: Command) -> Bar:
+    """What shows progress, or nothing that does."""
+    return _no_bar if command.quiet else progress_bar
+
+
+@contextmanager
+def _no_bar(label: str, unit: str) -> Iterator[Progress]:
+    yield lambda done, total: None
 
 
 def _reached(
@@ -140,30 +158,28 @@ def after_account(account: AccountFile, last_ns: int, length_ns: int) -> After:
     return After(last_ns, last, frozenset(account.ended()))
 
 
-@contextmanager
-def _view(command: Command, path: Path) -> Iterator[View]:
-    with Quiet(path) if command.quiet else Terminal() as view:
-        yield view
-
-
-def _tell(outcome: Outcome, trader: Trader, path: Path) -> None:
+def _in_words(outcome: Outcome, trader: Trader, path: Path) -> str:
     words = f"{path}: {outcome.why}; {counted(outcome.bars, 'bar')} in this sitting"
     if outcome.caught_up:
         words += f", {outcome.caught_up:,} of them closed while nothing was running"
-    print(f"{words}, {trader.bars_traded:,} in all", flush=True)
+    return f"{words}, {trader.bars_traded:,} in all"
 
 
 def _write_folder(
-    config: RunConfig, command: Command, trader: Trader, account: AccountFile
+    config: RunConfig, command: Command, trader: Trader, account: AccountFile, tell: Tell
 ) -> None:
     if command.once and command.out is None:
         return
     if trader.bars_traded < LEAST_BARS:
-        print(f"no run folder yet: a report needs {LEAST_BARS} bars", flush=True)
+        tell("report", f"no run folder yet: a report needs {LEAST_BARS} bars")
         return
-    finished = write_run_folder(config, trader, account, out=command.out, bar=progress_bar)
-    show(finished, Console())
-    print(f"The same candles in a backtest: {proof_command(command.given, config)}", flush=True)
+    finished = write_run_folder(config, trader, account, out=command.out, bar=_bar(command))
+    if command.quiet:
+        tell("report", f"report: {finished.folder / 'report.html'}")
+    else:
+        show(finished, Console())
+    proof = proof_command(command.given, config)
+    tell("proof", f"The same candles in a backtest: {proof}")
 
 
 def proof_command(given: tuple[str, ...], config: RunConfig) -> str:

@@ -6,6 +6,7 @@ benchmark, the controls and the run without costs are traded on the recorded can
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sandbox.config import RunConfig, Sampling
+from sandbox.errors import AccountError
 from sandbox.forecast.book import ForecastBook, Forecasts, SignalSource
 from sandbox.forecast.naive import NAIVE
 from sandbox.forecast.paths import room_for_paths
@@ -36,12 +38,24 @@ def write_run_folder(
     """Ends the trader's strategy. `config` names the account as its data."""
     with start_report() as report:
         run = prepare(config)
+        _expect_unchanged(run.strategies[0].path, account)
         strategy = run.strategies[0].name
         own = TradedPortfolio(trader.finish(run.candles), trader.forecasts.times_asked, ())
         return run_prepared(
             _with_recorded_forecasts(run, account), out=out, bar=bar, report=report,
             kept=_OwnBacktest(strategy, own), more_notes=list(_notes(account, trader)),
         )  # fmt: skip
+
+
+def _expect_unchanged(strategy: Path, account: AccountFile) -> None:
+    """The controls trade the file as it is now, the account traded it as it was."""
+    traded = account.meta("account")["strategy"]["sha256"]
+    if hashlib.sha256(strategy.read_bytes()).hexdigest() != traded:
+        raise AccountError(
+            f"{strategy} was changed while it was traded, so that no run folder is written: its "
+            f"controls would be another strategy's. {account.path} is whole: with the file as it "
+            "was the same command goes on, and ends in a run folder"
+        )
 
 
 class _OwnBacktest:

@@ -62,7 +62,8 @@ class PaperForecasts:
         self._rebalance = rebalance
         self._too_late = too_late
         self._bars: dict[str, deque[tuple[int, Candle]]] = {}
-        self._kept: Sequence[MadeForecast] | None = None
+        self._kept_at: Callable[[int], Sequence[MadeForecast]] | None = None
+        self._forecasts: Mapping[str, Forecast] = {}
         self._now_ns = self._before_ns = NEVER
         self._due = False
         self._asked_now = False
@@ -99,8 +100,7 @@ class PaperForecasts:
                 self._bars[symbol].append((bar.time_ns, candle))
         self.made, self.events = [], []
         self._now_ns, self._asked_now, self._withheld = bar.time_ns, False, frozenset()
-        self._forecasts: Mapping[str, Forecast] = {}
-        self._kept_at = kept
+        self._forecasts, self._kept_at = {}, kept
         self._due = traded and self._begins_a_period()
         if traded:
             self._before_ns = bar.time_ns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from feeds.ccxt import Feed, Live, LiveBar, Row
@@ -23,11 +23,12 @@ STATUS_SECS = 1.0  # how often the account says how the connection is
 WARNINGS = frozenset({"disconnected", "late", "retry", "revised", "forecast failed"})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Limits:
     """When a sitting ends by itself."""
 
     bars: int | None = None  # traded in this sitting
+    _: KW_ONLY
     once: bool = False  # when all that had closed is traded
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from feeds import Candles
     from sandbox.replay.server import Exchange
 
-IDLE_SECS = 30.0  # after the last bar, without a question
+IDLE_SECS = 120.0  # after the last bar, without a question
 MISSING = "a replay needs aiohttp, which comes with ccxt: pip install 'kronos-sandbox[paper]'"
 
 

@@ -216,9 +216,14 @@ def _traded(candles: Candles, window: Window) -> tuple[pd.Timestamp, pd.Timestam
 
 
 def _of_account(candles: Candles, window: Window) -> pd.DatetimeIndex:
+    """All bars that were traded, between the days that are named; it has no usual window."""
     started = pd.Timestamp(candles.started_ns or 0, tz="UTC")
-    times = bar_times(candles.frames) if window == Window() else bar_times_inside(candles, window)
+    times, usual = bar_times(candles.frames), Window()
     traded = times[times > started]
+    if window.start != usual.start:
+        traded = traded[traded >= pd.Timestamp(window.start, tz="UTC")]
+    if window.end != usual.end:
+        traded = traded[traded < pd.Timestamp(window.end, tz="UTC") + pd.Timedelta(days=1)]
     if traded.empty:
         raise WindowError(
             f"{candles.spec} has traded no bar of the window yet: its first one closes after "

@@ -21,6 +21,7 @@ from sandbox.paper import command as command_module
 from sandbox.paper import terms
 from sandbox.paper.__main__ import main
 from sandbox.replay.serve import serving
+from sandbox.run.__main__ import main as run_main
 
 ROOT = Path(__file__).resolve().parents[3]
 TOPK = str(ROOT / "strategies" / "topk.py")
@@ -169,7 +170,8 @@ def test_quiet_writes_lines_of_json_and_nothing_on_screen(candles, tmp_path, cap
     lines = [json.loads(line) for line in log.splitlines()]
     assert {"time", "level", "event", "text", "fields"} == set(lines[0])
     assert {"connected", "fill"} <= {line["event"] for line in lines}
-    assert "fill: " not in said
+    assert said == ""
+    assert {"stopped", "report", "proof"} <= {line["event"] for line in lines}
     assert (tmp_path / "runs" / "topk-paper-account" / "report.html").is_file()
 
 
@@ -187,6 +189,7 @@ BAD = [
     (["--exchange", "binance", "--dashboard", "70000"], 2, "a port is 0 to 65535"),
     (["--exchange", "binance", "--sweep", "k=1,2"], 2, "--sweep"),
     (["--symbols", "A"], 2, "--exchange"),
+    (["--exchange", "binance", "--timeframe", "1h"], 1, "name its symbols"),
 ]
 
 
@@ -247,6 +250,50 @@ def test_an_account_that_is_there_waits_for_its_exchange(candles, tmp_path, monk
         assert main(words) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if re.match(r"no answer since 20\d\d-", line)]) == 2
+
+
+def test_a_strategy_that_is_edited_while_it_trades_gets_no_run_folder(candles, tmp_path, capsys):
+    state, own = tmp_path / "account.sqlite", tmp_path / "topk.py"
+    own.write_text(Path(TOPK).read_text())
+    with serve(candles, speed=FAST) as served:
+        words = command(served.port, state, "--out", str(tmp_path / "run"))
+        process = start(str(own), *words[1:])
+        wait_for(lambda: bars_in(state) >= 3)
+        own.write_text(Path(TOPK).read_text() + "\n# one more line\n")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"{own} was changed while it was traded" in errors.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_that_was_traded_is_the_window_of_a_paper_account(candles, tmp_path):
+    """Also where its days are not those that other data are traded on unless it is said."""
+    state = tmp_path / "account.sqlite"
+    with serve(candles) as served:
+        main(command(served.port, state, "--bars", "30", "--out", str(tmp_path / "paper")))
+    for options, days in (((), 30), (("--start", "2020-01-15"), 21), (("--end", "2020-01-10"), 9)):
+        out = tmp_path / f"run{days}"
+        assert (
+            run_main(
+                [
+                    TOPK,
+                    *PLAIN,
+                    "--data",
+                    f"paper:{state}",
+                    "--store",
+                    "none",
+                    "--no-controls",
+                    "--no-benchmark",
+                    *options,
+                    "--out",
+                    str(out),
+                ]
+            )
+            == 0
+        )
+        rows = (out / "equity.csv").read_text().splitlines()[1:]
+        assert abs(len(rows) - days) <= 3, (options, len(rows))
 
 
 def test_two_strategies_are_two_accounts(capsys):
