@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
@@ -74,7 +74,10 @@ def play(case: Case, folder: Path, *, seed: int, rate: float, kills: int) -> Rou
         while True:
             outcome.sittings += 1
             process = _start(command, folder / "paper.out")
-            if outcome.kills < kills and _killed(process, chance, state):
+            killed = outcome.kills < kills and _killed(process, chance, state)
+            with suppress(OSError):  # it ends by itself when nobody has asked for a while
+                outcome.faults = _faults(address)
+            if killed:
                 outcome.kills += 1
                 continue
             if status := process.wait(END_SECS):
@@ -82,8 +85,8 @@ def play(case: Case, folder: Path, *, seed: int, rate: float, kills: int) -> Rou
                 raise RuntimeError(f"paper ended with {status}: {tail}")
             if paper.exists():
                 break
-        with urlopen(f"{address}/sandbox/faults", timeout=10) as answer:
-            outcome.faults = Counter(json.load(answer))
+        with suppress(OSError):
+            outcome.faults = _faults(address)
     data = f"paper:{state}"
     _done(["-m", "sandbox.run", case.strategy, *case.options, "--data", data, "--store", "none",
            "--out", str(run)])  # fmt: skip
@@ -115,6 +118,11 @@ def replaying(case: Case, seed: int, rate: float) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+def _faults(address: str) -> Counter[str]:
+    with urlopen(f"{address}/sandbox/faults", timeout=10) as answer:
+        return Counter(json.load(answer))
 
 
 def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
