@@ -20,6 +20,7 @@ from .bars import COLUMNS
 from .checks import check_openings
 from .errors import FeedError, SpecError, SymbolError
 from .spacing import opening_times
+from .steps import Steps
 from .words import nearest
 
 When: TypeAlias = str | dt.date | dt.datetime | pd.Timestamp
@@ -49,6 +50,13 @@ class Candles:
     absent: tuple[str, ...] = ()  # symbols asked for without a bar between start and end
     opens: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     timing: tuple[str, ...] = ()  # how stamps were read and which bars differ, one sentence each
+    steps: Mapping[str, Steps] = field(default_factory=dict)  # by symbol, where they are known
+    # the bar time, in ns since 1970, from which on it was known that a symbol had ended; None: of
+    # each it is known with its last bar
+    ended: Mapping[str, int] | None = None
+    started_ns: int | None = None  # an account that recorded these traded the bars after this
+    # bars, by symbol, whose forecast failed or came too late when they were traded: ns since 1970
+    unforecast: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.frames:
@@ -120,8 +128,8 @@ class Candles:
         """
         if start is None and end is None:
             return self
-        first = None if start is None else _instant(start, "start", last=False)
-        last = None if end is None else _instant(end, "end", last=True)
+        first = None if start is None else instant(start, "start", last=False)
+        last = None if end is None else instant(end, "end", last=True)
         if first is not None and last is not None and first > last:
             raise SpecError(f"start {start} is after end {end}; give start <= end", value=start)
         rows = {
@@ -162,7 +170,7 @@ def unknown_symbol(symbol: str, known: Iterable[str], spec: str) -> SymbolError:
     )
 
 
-def _instant(when: When, name: str, *, last: bool) -> pd.Timestamp:
+def instant(when: When, name: str, *, last: bool) -> pd.Timestamp:
     """The UTC instant that `when` means: the first, or with `last` the last, of a whole day."""
     text = when.strip() if isinstance(when, str) else None
     try:

@@ -4,6 +4,11 @@ FeedError
 ├── SpecError        the data spec, or a start or end, cannot be understood
 │   └── SymbolError  a picked symbol that the source does not have
 ├── SourceError      a file that is missing, empty or unreadable
+├── ExchangeError    an exchange that cannot be reached, or cannot serve what is asked of it
+│   ├── PageError    an answer that no exchange gives when all is well: it is asked again
+│   │   └── GoneError  a page of candles that begins later than it was asked to
+│   └── BusyError    an exchange that asks for patience
+├── FeedEnded        every market of a live feed has ended, and all its bars were handed out
 └── CandleError      candles that break the contract
     ├── ColumnError  a column that is missing, doubled or not numeric
     ├── TimeError    a time that is unreadable, doubled, out of order, in a mixed zone, or an
@@ -75,6 +80,35 @@ class SymbolError(SpecError):
 
 class SourceError(FeedError):
     """A file that is missing, empty or unreadable."""
+
+
+class ExchangeError(FeedError):
+    """An exchange that cannot be reached, or cannot serve what is asked of it."""
+
+
+class UnreachableError(ExchangeError):
+    """An exchange that does not answer, asked again and again."""
+
+
+class PageError(ExchangeError):
+    """An answer that no exchange gives when all is well; it counts for nothing."""
+
+
+class GoneError(PageError):
+    """A whole page of candles that begins later than it was asked to: the exchange may not keep
+    older ones."""
+
+
+class BusyError(ExchangeError):
+    """An exchange that asks for patience."""
+
+    after_s: float | None = None  # how long, in seconds, where it says so
+
+
+class FeedEnded(FeedError):  # noqa: N818 - an end that was expected
+    """Every market of a live feed has ended, and all its bars were handed out."""
+
+    ended: tuple[str, ...] = ()  # those whose end no bar told
 
 
 class CandleError(FeedError):

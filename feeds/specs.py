@@ -17,7 +17,10 @@ KNOWN_SPECS = (
     "sample:ph:ALI,BDO",
     "csv:PATH_OR_GLOB",
     "parquet:PATH_OR_GLOB",
+    "ccxt:EXCHANGE?symbols=A,B&timeframe=1h&since=2024-01-01",
+    "paper:STATE.sqlite",
 )
+TIMES_KNOWN = ("sample", "ccxt", "paper")  # sources that say when each bar opened and closed
 
 
 def load(
@@ -38,29 +41,38 @@ def load(
     that they are openings (`Candles.timing` says what was taken). sessions: the trading calendar
     that the bars of a file follow.
     Raises `SpecError` for a spec or a date that cannot be understood, `SourceError` for a file
-    that cannot be read and `CandleError` for candles that break the contract.
+    that cannot be read, `ExchangeError` for an exchange that does not answer and `CandleError` for
+    candles that break the contract.
     """
     scheme, _, rest = spec.strip().partition(":")
+    if stamps is not None and scheme.lower() in TIMES_KNOWN:
+        raise SpecError(
+            f"stamps={stamps!r} (--stamps {stamps}): when the bars of {spec} opened and closed is "
+            "known; leave it out",
+            value=stamps,
+        )
     match scheme.lower():
         case "sample":
-            if stamps is not None:
-                raise SpecError(
-                    f"stamps={stamps!r} (--stamps {stamps}): when the bars of {spec} opened and "
-                    "closed is known; leave it out",
-                    value=stamps,
-                )
             candles = load_sample(rest)
         case "csv" | "parquet" if rest:
             candles = load_files(
                 scheme.lower(), rest, repair=repair, stamps=stamps, sessions=sessions
             )
+        case "ccxt" if "?" in rest:
+            from .ccxt.history import load_history  # with a client of exchanges: only where asked
+
+            candles = load_history(rest)
+        case "paper" if rest:
+            from .recorded import load_recorded
+
+            candles = load_recorded(rest)
         case _:
             raise _unknown(spec, scheme)
     return candles.between(start, end)
 
 
 def _unknown(spec: str, scheme: str) -> SpecError:
-    near = nearest(scheme, ("sample", "csv", "parquet"))
+    near = nearest(scheme, ("sample", "csv", "parquet", "ccxt", "paper"))
     hint = f"did you mean {near}? " if near and near != scheme.lower() else ""
     remedy = f"{hint}known are {' · '.join(KNOWN_SPECS)}"
     return SpecError(f"data spec {spec!r} is not known; {remedy}", value=spec, remedy=remedy)

@@ -84,19 +84,19 @@ def add_strategy_files(target: argparse._ActionsContainer) -> None:
 
 def add_run_options(target: argparse._ActionsContainer) -> None:
     """What decides a backtest: strategy, data, window, model, account and costs."""
-    _add_strategy_options(target)
+    add_strategy_options(target)
     add_data_options(target)
     add_window_options(target)
     add_model_options(target)
     add_backend_options(target)
-    _add_cost_options(target)
+    add_cost_options(target)
 
 
 def add_data_options(target: argparse._ActionsContainer) -> None:
     group = target.add_argument_group("data")
     option(
-        group, "data", "sample, sample:ph, sample:AAPL,NVDA, csv:FILES, parquet:FILES",
-        metavar="SPEC",
+        group, "data", "sample, sample:ph, sample:AAPL,NVDA, csv:FILES, parquet:FILES, "
+        "ccxt:EXCHANGE?symbols=...&timeframe=...&since=..., paper:STATE", metavar="SPEC",
     )  # fmt: skip
     option(
         group, "stamps", "what the times in files are: when a bar opened or when it closed "
@@ -115,7 +115,7 @@ def add_window_options(target: argparse._ActionsContainer) -> None:
     option(group, "end", "last session traded", type=a_date, metavar="DATE")
 
 
-def add_model_options(parent: argparse._ActionsContainer) -> None:
+def add_model_options(parent: argparse._ActionsContainer, *, store: bool = True) -> None:
     target = parent.add_argument_group("model")
     option(
         target, "model", "bundled, mini, small, base, a folder, hub ids or walkforward:NAME",
@@ -130,7 +130,8 @@ def add_model_options(parent: argparse._ActionsContainer) -> None:
     option(target, "device", "cpu, cuda or mps (default: the best there is)")
     option(target, "dtype", "numbers the model computes with")
     option(target, "seed", "the same seed draws the same paths", type=int)
-    option(target, "store", "folder that keeps forecasts; none keeps none", metavar="DIR")
+    if store:
+        option(target, "store", "folder that keeps forecasts; none keeps none", metavar="DIR")
 
 
 def add_backend_options(parent: argparse._ActionsContainer, default: str = LOCAL) -> None:
@@ -151,16 +152,17 @@ def add_backend_options(parent: argparse._ActionsContainer, default: str = LOCAL
     option(target, "replica_threads", "threads, and CPUs, of a replica", type=int, metavar="N")
 
 
-def _add_strategy_options(parent: argparse._ActionsContainer) -> None:
+def add_strategy_options(parent: argparse._ActionsContainer, *, sweep: bool = True) -> None:
     target = parent.add_argument_group("strategy")
     target.add_argument(
         "--param", action="extend", nargs="+", default=[], metavar="K=V",
         help="parameters: k=5 for every strategy that has it, topk.k=5 for one",
     )  # fmt: skip
-    target.add_argument(
-        "--sweep", action="extend", nargs="+", default=[], metavar="K=V,V",
-        help="parameters to try all combinations of: k=2,3,5 topk.n_drop=1,2",
-    )  # fmt: skip
+    if sweep:
+        target.add_argument(
+            "--sweep", action="extend", nargs="+", default=[], metavar="K=V,V",
+            help="parameters to try all combinations of: k=2,3,5 topk.n_drop=1,2",
+        )  # fmt: skip
     names = ", ".join(get_args(SignalName))
     option(target, "signal", f"what forecasts: {names}", metavar="NAME")
     target.add_argument("--preset", metavar="NAME", help=f"named settings: {', '.join(PRESETS)}")
@@ -170,7 +172,7 @@ def _add_strategy_options(parent: argparse._ActionsContainer) -> None:
     )  # fmt: skip
 
 
-def _add_cost_options(parent: argparse._ActionsContainer) -> None:
+def add_cost_options(parent: argparse._ActionsContainer) -> None:
     target = parent.add_argument_group("account and costs (default: those of the data's market)")
     option(target, "cash", "at the start, in quote currency", type=float)
     option(target, "costs", f"a market's: {', '.join(get_args(CostsName))}", metavar="NAME")

@@ -7,6 +7,7 @@ SandboxError
 ├── WindowError       there are no candles, or too few, between the dates asked for
 ├── RunFolderError    the run folder cannot be written or read
 ├── StoreError        the forecast store cannot be written or read
+├── AccountError     a paper account cannot be read, written or gone on with
 ├── WorkerError       a process that worked on a part of the run ended in the middle of it
 └── MemoryShortError  what was asked for does not fit in memory
 """
@@ -42,6 +43,10 @@ class RunFolderError(SandboxError):
 
 class StoreError(SandboxError):
     """The forecast store cannot be written or read."""
+
+
+class AccountError(SandboxError):
+    """A paper account cannot be read or written, or is not the one that was asked for."""
 
 
 class WorkerError(SandboxError):

@@ -4,7 +4,8 @@ The two that install are run word for word by `.ci/run`. The others are run here
 a later start appended where a whole backtest would take long, and with the bundled weights where
 they name published ones. A head is started and given a job by
 `tests/ray_jobs/test_ray_two_nodes.py`, and workers train in `tests/ray_jobs/test_finetune.py`: here
-the options of that job and of that training are read.
+the options of that job and of that training are read. What goes on until it is stopped (`bash`) is
+ended after some bars, and of an exchange that cannot be reached the options are read.
 """
 
 import importlib
@@ -20,6 +21,7 @@ import pytest
 import kronos
 from feeds import load as load_candles
 from sandbox.cli import records_of
+from sandbox.replay.serve import serving
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -139,3 +141,29 @@ def test_the_pictures_and_the_files_it_links_to_are_there():
     assert "docs/report.png" in links
     for link in links:
         assert (ROOT / link).exists(), link
+
+
+def test_the_rehearsal_on_paper_works_as_it_stands(folder, monkeypatch, capsys):
+    """On a free port and at full speed; then its account is traded in a backtest."""
+    monkeypatch.chdir(folder)
+    lines = [line for block in blocks("bash") for line in block.splitlines() if line]
+    install, replay, rehearsal, live, backtest = (shlex.split(line) for line in lines)
+    assert install == ["pip", "install", "-e", ".[paper]"]
+    assert replay[:3] == ["python", "-m", "sandbox.replay"] and replay[-1] == "&"
+    paper = importlib.import_module("sandbox.paper.__main__")
+    given = dict(zip(replay[3:-1:2], replay[4:-1:2], strict=True))
+    assert set(given) == {"--data", "--port", "--speed"}
+    importlib.import_module("sandbox.replay.options").speed_of(given["--speed"])
+    with serving(load_candles(given["--data"])) as served:
+        words = [word.replace(given["--port"], str(served.port)) for word in rehearsal]
+        words[words.index("--dashboard") + 1] = "0"
+        assert (
+            paper.main([*words[3:], "--bars", "25", "--samples", "4", "--out", "runs/paper"]) == 0
+        )
+    recorded = backtest[backtest.index("--data") + 1]
+    assert Path(recorded.removeprefix("paper:")).is_file()
+    again = importlib.import_module("sandbox.run.__main__")
+    assert again.main([*backtest[3:], "--samples", "4", "--out", "runs/again"]) == 0
+    for name in ("trades.csv", "equity.csv"):
+        assert Path("runs/paper", name).read_bytes() == Path("runs/again", name).read_bytes()
+    assert paper._parser().parse_args(live[3:]).symbols == ["BTC/USDT", "ETH/USDT"]

@@ -22,9 +22,14 @@ def load_data(options: CandleOptions) -> Data:
     candles name themselves only when the bars after them will close."""
     named = named_calendar(options.calendar)
     candles = load(options.data, repair=options.repair, stamps=options.stamps, sessions=named)
-    if options.calendar is None and candles.calendar is not None:
-        return Data(candles, OwnCalendar(candles.calendar))
-    return Data(candles, named)
+    return Data(candles, calendar_of(options.calendar, candles))
+
+
+def calendar_of(name: str | None, candles: Candles) -> NamedCalendar | None:
+    """The calendar of a name, where there is none that of the candles' exchange."""
+    if name is None and candles.calendar is not None:
+        return OwnCalendar(candles.calendar)
+    return named_calendar(name)
 
 
 def bar_times_inside(candles: Candles, window: Window, wanted: str = "candles") -> pd.DatetimeIndex:

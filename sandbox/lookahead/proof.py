@@ -111,6 +111,7 @@ def prove(
     if cuts < 1:
         raise ConfigError(f"--cuts {cuts}: at least 1 is needed")
     _check_traded(market)
+    market = replace(market, ended=None)  # altered candles may end elsewhere
     if market.opens is None:  # once, since altered candles may have another spacing
         market = replace(market, opens=opens_by_spacing(market.frames))
     with bar("Forecasting", "forecasts") as progress:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -19,12 +19,18 @@ from sandbox.progress import Bar
 from sandbox.reporting import ReportProcess, report_process
 from sandbox.run.folder import Draft, run_folder
 from sandbox.run.kept import KeptBacktests
-from sandbox.run.portfolios import Portfolio, Trading, trade
+from sandbox.run.portfolios import Kept, Portfolio, Trading, trade
 from sandbox.run.prepare import Prepared, prepare
 from sandbox.run.record import notes, record
 from sandbox.trading.engine import Backtest
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class Reused(Kept, Protocol):
+    """Backtests that are not traded again, counted."""
+
+    reused: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +51,26 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
 
 
 def _run(run: Prepared, out: Path | None, bar: Bar, report: ReportProcess) -> Finished:
-    with run_folder(f"{run.name}-{run.config.candles.data}", out) as draft:
+    return run_prepared(run, out=out, bar=bar, report=report, kept=_kept(run))
+
+
+def run_prepared(
+    run: Prepared, *, out: Path | None, bar: Bar, report: ReportProcess, kept: Reused | None,
+    more_notes: Sequence[str] = (),
+) -> Finished:  # fmt: skip
+    """Trade what is not `kept`, and write the run folder."""
+    with run_folder(run.default_folder, out) as draft:
         draft.log(_title(run))
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
             books = run.books(progress)
         own_book = books[run.signal]
         draft.log(_counted(own_book))
         with _timed(draft.log, "backtests"), bar("Trading", "bars") as progress:
-            trading, plan, kept = Trading(market=run.market, books=books), run.plan(), _kept(run)
+            trading, plan = Trading(market=run.market, books=books), run.plan()
             traded = trade(plan, trading, progress, kept)
         if kept is not None and kept.reused:
             draft.log(f"{kept.reused} of {len(plan)} backtests were kept from before")
-        all_notes = [*notes(run, traded), *own_book.notes]
+        all_notes = [*notes(run, traded), *own_book.notes, *more_notes]
         _write(draft, traded, all_notes, record(run, traded, all_notes))
         with _timed(draft.log, "report"), bar("Reporting", "pages") as progress:
             write_report(draft.folder, report)

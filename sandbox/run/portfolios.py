@@ -10,8 +10,8 @@ import multiprocessing
 import pickle
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -36,6 +36,7 @@ from sandbox.trading.strategy_file import load_strategy
 
 Role = Literal["strategy", "control", "benchmark", "costs-free"]
 COSTS_FREE: Role = "costs-free"
+NOTHING: Mapping[str, Collection[int]] = {}
 BENCHMARK = "benchmark"  # its name in the run folder's tables
 
 
@@ -75,14 +76,18 @@ class Market:
     end: pd.Timestamp
     account: Account
     opens: Mapping[str, NDArray[np.int64]] | None = None  # as `feeds.Candles.opens`
+    ended: Mapping[str, int] | None = None  # as `feeds.Candles.ended`
+    unforecast: Mapping[str, Collection[int]] = field(default_factory=dict)  # as `feeds.Candles`'
     warmup_bars: int = WARMUP_BARS
+    as_on_paper: bool = False  # as in `FrameSource`
     analyzers: Sequence[AskedAnalyzer] = ()
 
     def source(self) -> FrameSource:
         """Its bars, one bar time after the other."""
         return FrameSource(
-            self.frames, self.start, self.end, opens=self.opens, warmup_bars=self.warmup_bars
-        )
+            self.frames, self.start, self.end, opens=self.opens, ended=self.ended,
+            warmup_bars=self.warmup_bars, as_on_paper=self.as_on_paper,
+        )  # fmt: skip
 
 
 def planned(
@@ -152,28 +157,37 @@ class CurrentForecasts:
     """The forecasts that a strategy can ask for: those as of the bar that closes now.
 
     `show` is called before each bar time, so that none of a later one is on what a strategy is
-    handed. It counts how often it was asked.
+    handed. It counts how often it was asked. `unforecast`: bars, by symbol and in ns since 1970,
+    that were traded on paper without a forecast, since it failed or came too late.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unforecast: Mapping[str, Collection[int]] = NOTHING) -> None:
         self.times_asked = 0
         self._shown: BarForecasts | None = None
+        self._now_ns: int | None = None
+        self._asked_now = False  # on paper it is known from the first question on
+        self._unforecast = unforecast
 
-    def show(self, forecasts: BarForecasts | None) -> None:
-        self._shown = forecasts
+    def show(self, time_ns: int, forecasts: BarForecasts | None) -> None:
+        self._shown, self._now_ns, self._asked_now = forecasts, time_ns, False
 
     def forecast(self, data: CandleFeed) -> Forecast | None:
         self.times_asked += 1
-        if self._shown is None or not data.has_bar:
+        self._asked_now = True
+        if self._shown is None or not data.has_bar or self.withheld(data):
             return None
         return self._shown.of(data.symbol)
+
+    def withheld(self, data: CandleFeed) -> bool:
+        """Whether the symbol has no forecast now where it should have one."""
+        return self._asked_now and self._now_ns in self._unforecast.get(data.symbol, ())
 
 
 def shown_from(book: Forecasts, signal: CurrentForecasts) -> Callable[[int], None]:
     """What shows the book's forecasts of each bar time, in ns since 1970, to a strategy."""
 
     def show(time_ns: int) -> None:
-        signal.show(book.as_of(time_ns, likely=signal.times_asked > 0))
+        signal.show(time_ns, book.as_of(time_ns, likely=signal.times_asked > 0))
 
     return show
 
@@ -188,7 +202,7 @@ class Trading:
     def backtest(self, portfolio: Portfolio, progress: Progress) -> Traded:
         """What the portfolio did; an error says in `stopped` how far it came."""
         market, loaded = self.market, portfolio.loaded
-        signal = CurrentForecasts() if portfolio.signal else None
+        signal = self._signal(portfolio)
         bars_done = 0
         try:
             with watched() as reads:
@@ -207,18 +221,26 @@ class Trading:
                         name=portfolio.name, strategy=cls, start=market.start,
                         account=portfolio.account(market.account), params=loaded.params,
                         signal=signal, analyzers=market.analyzers,
+                        **({"withheld": signal.withheld} if signal else {}),
                     ),
                     before_bar=self._shown(portfolio, signal),
                     on_bar=on_bar,
                 )  # fmt: skip
         except (Exception, SystemExit, GeneratorExit) as error:
             own = error if isinstance(error, SandboxError) else None
-            shown = own or StrategyError(_in_words(portfolio, error))
+            shown = own or StrategyError(in_words(loaded.name, loaded.path, error))
             asked_for = signal.times_asked if signal else 0
             stopped = Stopped(bars_done, asked_for, error, tuple(reads.touches)).portable()
             shown.stopped = stopped
             raise shown from (None if own else error)
         return Traded(backtest, signal.times_asked if signal else 0, tuple(reads.touches))
+
+    def _signal(self, portfolio: Portfolio) -> CurrentForecasts | None:
+        """Of what is missing of the model's forecasts a control on another signal has all."""
+        if portfolio.signal is None:
+            return None
+        own = portfolio.role != "control"
+        return CurrentForecasts(self.market.unforecast if own else NOTHING)
 
     def _shown(
         self, portfolio: Portfolio, signal: CurrentForecasts | None
@@ -309,12 +331,12 @@ def _name(portfolio: Portfolio) -> str:
     return portfolio.name
 
 
-def _in_words(portfolio: Portfolio, error: BaseException) -> str:
+def in_words(name: str, path: Path, error: BaseException) -> str:
     """What an error was, and the strategy's own line that led to it, if one did."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == str(portfolio.loaded.path.absolute())]
+    own = [frame for frame in frames if frame.filename == str(path.absolute())]
     frame = (own or frames)[-1]
     where = f"{frame.filename}:{frame.lineno}"
     if is_shortage(error):
-        return f"{portfolio.name}: {ran_out(error)} ({where})"
-    return f"{portfolio.name}: {type(error).__name__}: {error} ({where}); --debug shows more"
+        return f"{name}: {ran_out(error)} ({where})"
+    return f"{name}: {type(error).__name__}: {error} ({where}); --debug shows more"

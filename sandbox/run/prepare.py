@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from sandbox.run.portfolios import BENCHMARK, Loaded, Market, Portfolio, planned
 from sandbox.run.sweep import combinations
 from sandbox.trading.analyzers import asked_analyzers
 from sandbox.trading.broker import Account
-from sandbox.trading.costs import cost_model
+from sandbox.trading.costs import cost_model, with_steps
 from sandbox.trading.params import params_for
 from sandbox.trading.schedule import due_times
 from sandbox.trading.strategy import Strategy
@@ -64,6 +64,13 @@ class Prepared:
         return "+".join(dict.fromkeys(names))
 
     @property
+    def default_folder(self) -> str:
+        """The name of its run folder unless it is given one."""
+        scheme, _, rest = self.config.candles.data.partition(":")
+        data = f"{scheme}-{Path(rest).stem}" if scheme == "paper" else self.config.candles.data
+        return f"{self.name}-{data}"
+
+    @property
     def signal(self) -> str:
         """What the strategies' forecasts come from."""
         return self.config.strategy.signal
@@ -92,7 +99,7 @@ class Prepared:
         """The forecasts of the run's own signal and of its controls', by signal name."""
         frames, sampling, asofs = self.candles.frames, self.config.sampling, self.asofs()
         book = self.forecaster.source.book(frames, sampling, asofs, progress)
-        if not len(book):
+        if not len(book) and not self.market.as_on_paper:  # there it was so, and it was traded
             raise WindowError(
                 f"no symbol has {sampling.lookback} bars of history by {self.market.end:%Y-%m-%d}: "
                 "set a smaller --lookback or a later --end"
@@ -113,7 +120,7 @@ class Prepared:
 
 def prepare(config: RunConfig) -> Prepared:
     """Load and check everything a run needs; raises the error a user should read."""
-    strategies = _strategies(config.strategy)
+    strategies = load_strategies(config.strategy)
     whole, calendar = load_data(config.candles)
     start, end = _traded(whole, config.window)
     candles = whole.between(None, end)
@@ -125,11 +132,12 @@ def prepare(config: RunConfig) -> Prepared:
         benchmark=_benchmark(config.comparison, candles),
         candles=candles,
         market=Market(
-            frames=market.frames, opens=market.opens, start=start, end=end,
-            account=_account(config, candles),
+            frames=market.frames, opens=market.opens, start=start, end=end, ended=market.ended,
+            as_on_paper=market.started_ns is not None, unforecast=market.unforecast,
+            account=account_of(config, candles),
             analyzers=asked_analyzers(config.comparison.analyzers),
         ),
-        forecaster=_forecaster(config, calendar),
+        forecaster=forecaster_of(config, calendar),
     )  # fmt: skip
 
 
@@ -137,12 +145,17 @@ def _costs_name(config: RunConfig, candles: Candles) -> str:
     return config.account.costs or candles.costs
 
 
-def _account(config: RunConfig, candles: Candles) -> Account:
-    costs = cost_model(_costs_name(config, candles), **asdict(config.cost_overrides))
-    return Account(cash=config.account.cash, costs=costs)
+def account_of(config: RunConfig, candles: Candles) -> Account:
+    """Steps of single symbols' markets count, but for a lot size that is named."""
+    named = asdict(config.cost_overrides)
+    costs = cost_model(_costs_name(config, candles), **named)
+    steps = {symbol: candles.steps[symbol] for symbol in candles.symbols if symbol in candles.steps}
+    if named["lot_size"] is not None:
+        steps = {symbol: replace(own, size=0.0) for symbol, own in steps.items()}
+    return Account(cash=config.account.cash, costs=with_steps(costs, steps))
 
 
-def _strategies(options: StrategyOptions) -> tuple[Loaded, ...]:
+def load_strategies(options: StrategyOptions) -> tuple[Loaded, ...]:
     if not options.strategies:
         raise ConfigError("no strategy file: name one, such as strategies/topk.py")
     classes: dict[str, type[Strategy]] = {}
@@ -188,8 +201,12 @@ def _benchmark(options: ComparisonOptions, candles: Candles) -> Loaded | None:
 
 
 def _traded(candles: Candles, window: Window) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """The first and last bar time that the run trades."""
-    inside = bar_times_inside(candles, window, "candles to trade")
+    """The first and last bar time that the run trades: of what an account recorded all that it
+    traded, unless the window names days of it."""
+    if candles.started_ns is not None:
+        inside = _of_account(candles, window)
+    else:
+        inside = bar_times_inside(candles, window, "candles to trade")
     if len(inside) == 1:
         raise WindowError(
             f"one bar time from {window.start} to {window.end}: two are needed, one to decide at "
@@ -198,7 +215,24 @@ def _traded(candles: Candles, window: Window) -> tuple[pd.Timestamp, pd.Timestam
     return inside[0], inside[-1]
 
 
-def _forecaster(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster:
+def _of_account(candles: Candles, window: Window) -> pd.DatetimeIndex:
+    """All bars that were traded, between the days that are named; it has no usual window."""
+    started = pd.Timestamp(candles.started_ns or 0, tz="UTC")
+    times, usual = bar_times(candles.frames), Window()
+    traded = times[times > started]
+    if window.start != usual.start:
+        traded = traded[traded >= pd.Timestamp(window.start, tz="UTC")]
+    if window.end != usual.end:
+        traded = traded[traded < pd.Timestamp(window.end, tz="UTC") + pd.Timedelta(days=1)]
+    if traded.empty:
+        raise WindowError(
+            f"{candles.spec} has traded no bar of the window yet: its first one closes after "
+            f"{started:%Y-%m-%d %H:%M}"
+        )
+    return traded
+
+
+def forecaster_of(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster:
     signal, model = config.strategy.signal, config.model
     if signal != "kronos":
         return Forecaster(NaiveSource(signal, calendar), None, calendar)

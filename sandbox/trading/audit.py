@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from sandbox.trading.source import FrameSource
 
 
+NEVER_ENDS = 2**63 - 1  # ns
+
+
 @dataclass(frozen=True, kw_only=True)
 class Books:
     """What a run hands in: the ledger's tables, and what the broker says it has at the end."""
@@ -82,7 +85,7 @@ class Audit:
             if symbol not in self._bars:
                 yield f"{symbol} was traded and is no symbol of the run"
             by_symbol[symbol] = own = fills.of(rows)
-            checked = SymbolFills(symbol, self._bars[symbol], own, self._costs)
+            checked = SymbolFills(symbol, self._bars[symbol], own, self._costs.of(symbol))
             yield from checked.complaints(orders)
         yield from self._row_complaints(books, fills, by_symbol)
         yield from _end_complaints(books, fills, by_symbol, self._cash)
@@ -124,12 +127,12 @@ class Audit:
 
 
 def _bars(source: FrameSource, symbol: str) -> Bars:
-    handed_out, whole = source.handed_out[symbol], source.frames[symbol]
+    handed_out = source.handed_out[symbol]
     return Bars(
         times=times_ns(handed_out),
         opens=np.array(source.opens[symbol]),
         values=values_of(handed_out),
-        ends=int(times_ns(whole)[-1]),
+        ends=source.last_bar_ns.get(symbol, NEVER_ENDS),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from sandbox.trading.costs import BPS, ROUNDING, CostModel, Liquidity, Terms
 from sandbox.trading.execution import ExecutingBroker, same
 from sandbox.trading.feed import CandleFeed
 from sandbox.trading.ledger import Decision, Holding, Ledger
-from sandbox.trading.orders import check_begun, check_order, kind_of
+from sandbox.trading.orders import check_begun, check_order, kind_of, put_on_steps
 from sandbox.trading.seals import Seals
 
 MOST_CUSHION = 0.5  # set aside beyond what a buy asks for, since its price may move until it fills
@@ -48,10 +48,16 @@ class CostedBroker(ExecutingBroker):
     """
 
     _running: list[CandleFeed]  # symbols whose data have not ended
+    _withheld: Callable[[CandleFeed], bool]  # symbols of which nothing is ordered now
 
     @classmethod
     def of(
-        cls, account: Account, clock: Clock, ledger: Ledger, feeds: Iterable[CandleFeed]
+        cls,
+        account: Account,
+        clock: Clock,
+        ledger: Ledger,
+        feeds: Collection[CandleFeed],
+        withheld: Callable[[CandleFeed], bool],
     ) -> CostedBroker:
         broker = cls(cash=account.cash)
         broker.p.__class__ = _fixed(type(broker.p))
@@ -62,7 +68,7 @@ class CostedBroker(ExecutingBroker):
             stocklike=True,
         )
         broker._costs, broker._clock, broker._ledger = costs, clock, ledger
-        broker._running = list(feeds)
+        broker._running, broker._withheld = list(feeds), withheld
         broker._overlapping = any(feed.overlaps for feed in broker._running)
         broker._held, broker._set_aside, broker._cancelled_ns = {}, {}, {}
         broker._seals = Seals()
@@ -98,11 +104,22 @@ class CostedBroker(ExecutingBroker):
         check_order(order)
         if order.parent is not None:
             _check_one_after_the_other(order, order.parent)
+        if self._withheld(order.data):
+            return self._turn_away(order)
         order.decided_ns = self._now_ns
+        put_on_steps(order, self._costs.of(order.data.symbol))
         kind = kind_of(order)
         price = math.nan if kind in ("market", "close") else order.created.price
         self._take_down(order, abs(order.created.size), kind, price)
         return super().submit(order, check=check)
+
+    def _turn_away(self, order: bt.Order) -> bt.Order:
+        """An order of a symbol without the forecast that it should have had: there is none."""
+        order.decided_ns = self._now_ns
+        order.submit(self)
+        order.reject(self)
+        self.notify(order)
+        return order
 
     def cancel(self, order: bt.Order, bracket: bool = False) -> bool:
         given = (*self.pending, *self.submitted)
@@ -167,7 +184,7 @@ class CostedBroker(ExecutingBroker):
                 continue
             if order.data.ended:
                 self._drop(order, order.cancel)
-            elif not self._cut_to_lots(order):
+            elif not (self._cut_to_lots(order) and self._is_large_enough(order)):
                 self._refuse(order, order.reject)
             elif order.isbuy() and self._price_asked(order) > funds * (1 + ROUNDING):
                 self._refuse(order, order.margin)
@@ -215,9 +232,14 @@ class CostedBroker(ExecutingBroker):
         wanted = abs(order.executed.remsize)
         if not order.isbuy() and same(wanted, self.positions[order.data].size):
             return True
-        whole = self._costs.whole_lots(wanted)
+        whole = self._costs.of(order.data.symbol).whole_lots(wanted)
         order.executed.remsize = whole if order.isbuy() else -whole
         return whole > 0
+
+    def _is_large_enough(self, order: bt.Order) -> bool:
+        """Whether an exchange that wants orders to be worth something would take it."""
+        costs = self._costs.of(order.data.symbol)
+        return costs.takes(abs(order.executed.remsize), order.created.price)
 
     def _settle_ended(self) -> None:
         ended = [data for data in self._running if data.ended]

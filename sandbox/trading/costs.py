@@ -9,16 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from itertools import pairwise
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
+from feeds.steps import Steps
 from sandbox.config import Bps, NotNegative, Pct, Positive, check_ranges
 from sandbox.errors import ConfigError
 from sandbox.words import nearest
 
 BPS = 1e-4
+STEP_ROUNDING = 1e-6  # of a price's step
 ROUNDING = 1e-9  # shares of a price, a size or the cash that are nothing but rounding
 LIQUIDITY_BARS = 20  # bars that volatility and mean volume are taken over
 
@@ -78,12 +82,24 @@ class CostModel:
     def __post_init__(self) -> None:
         check_ranges(self)
 
+    def of(self, symbol: str) -> CostModel:
+        """Of one symbol: with the steps of its market, where they are known."""
+        return self
+
     def without_costs(self) -> CostModel:
         """The same market where trading costs nothing and any size fills.
 
-        Lots and price limits stay: they are what can be traded, not what trading takes.
+        Lots, steps and price limits stay: they are what can be traded, not what trading takes.
         """
         return CostModel(lot_size=self.lot_size, price_limit_pct=self.price_limit_pct)
+
+    def takes(self, size: float, price: float) -> bool:
+        """Whether an order of so many units at a price is large enough."""
+        return True
+
+    def price_on_step(self, price: float, *, up: bool) -> float:
+        """The price itself where an order can have it, else the next one up or down."""
+        return price
 
     def quote(self, size: float, terms: Terms) -> Quote:
         """What `size` units cost, never beyond the limit.
@@ -167,6 +183,54 @@ class CostModel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MarketCosts(CostModel):
+    """Of one symbol, whose exchange takes orders in steps."""
+
+    steps: Steps
+
+    def takes(self, size: float, price: float) -> bool:
+        slack, steps = 1 - ROUNDING, self.steps
+        return size >= steps.min_size * slack and (
+            not steps.min_notional or size * price >= steps.min_notional * slack
+        )
+
+    def price_on_step(self, price: float, *, up: bool) -> float:
+        step = self.steps.price
+        if not step or abs(price / step - round(price / step)) <= STEP_ROUNDING:
+            return price
+        return max(math.ceil(price / step) if up else math.floor(price / step), 1) * step
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeCosts(CostModel):
+    """Of an exchange that says in what steps each symbol is traded."""
+
+    markets: Mapping[str, Steps]
+
+    @cached_property
+    def _by_symbol(self) -> Mapping[str, CostModel]:
+        general = {field.name: getattr(self, field.name) for field in fields(CostModel)}
+        return {
+            symbol: MarketCosts(**general | {"lot_size": steps.size or self.lot_size}, steps=steps)
+            for symbol, steps in self.markets.items()
+        }
+
+    def of(self, symbol: str) -> CostModel:
+        return self._by_symbol.get(symbol, self)
+
+    def without_costs(self) -> CostModel:
+        return with_steps(super().without_costs(), self.markets)
+
+
+def with_steps(costs: CostModel, markets: Mapping[str, Steps]) -> CostModel:
+    """The same costs, with the steps of some symbols' markets in place of the general lot."""
+    if not markets:
+        return costs
+    general = {field.name: getattr(costs, field.name) for field in fields(CostModel)}
+    return ExchangeCosts(**general, markets=markets)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """A cost model that has a name, and where its figures are from."""
 
@@ -229,5 +293,5 @@ def cost_model(preset: str, **overrides: float | None) -> CostModel:
     for name in overrides:
         if name not in known:
             raise ConfigError(f"cost {name!r}: not known (one of {', '.join(known)})")
-    given = {name: value for name, value in overrides.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
     return replace(PRESETS[preset].model, **given)

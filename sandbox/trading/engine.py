@@ -21,10 +21,15 @@ from sandbox.trading.broker import Account, CostedBroker
 from sandbox.trading.clock import Clock
 from sandbox.trading.feed import NO_RESAMPLING, CandleFeed
 from sandbox.trading.ledger import Close, Decision, Fill, Ledger, TooDear
+from sandbox.trading.orders import Waiting, waiting_of
 from sandbox.trading.originals import Originals
 from sandbox.trading.source import Candle, FrameSource
 from sandbox.trading.strategy import Desk, Signal, Strategy
 from sandbox.trading.timers import check_timer, idle_timers
+
+
+def _never(_: CandleFeed) -> bool:
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,8 @@ class Setup:
     start: pd.Timestamp  # no decision before this; the bars until then are for indicators
     params: Mapping[str, Any] = field(default_factory=dict)
     signal: Signal | None = None
+    # whether the forecast of a symbol's current bar failed or came too late: nothing is ordered
+    withheld: Callable[[CandleFeed], bool] = _never
     analyzers: Sequence[AskedAnalyzer] = ()
 
 
@@ -46,6 +53,15 @@ class Step(NamedTuple):
     fills: tuple[Fill, ...]  # in the bars that closed
     decisions: tuple[Decision, ...]  # at their close, in the order they were given
     close: Close | None  # what the portfolio is worth then; None before the start
+
+
+class Position(NamedTuple):
+    """What is held of a symbol. Prices are in quote currency."""
+
+    symbol: str
+    size: float
+    paid: float  # a unit, on average
+    close: float  # the latest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +96,7 @@ class Engine:
             symbol: CandleFeed.of(self._clock, overlaps=symbol in overlapping) for symbol in symbols
         }
         self._broker = CostedBroker.of(
-            setup.account, self._clock, self._ledger, self._feeds.values()
+            setup.account, self._clock, self._ledger, self._feeds.values(), setup.withheld
         )
         self._cerebro = self._set_up()
         self._ended: set[str] = set()
@@ -141,13 +157,30 @@ class Engine:
         positions = self._broker.positions
         return {data.symbol: position.size for data, position in positions.items()}
 
+    @property
+    def positions(self) -> list[Position]:
+        """What the account holds now, in the order in which it was bought."""
+        return [
+            Position(held.symbol, held.size, self._paid(held.symbol), held.close)
+            for held in self._broker.holdings()
+        ]
+
+    @property
+    def waiting(self) -> list[Waiting]:
+        """The orders that have not come to an end, in the order in which they were given."""
+        broker = self._broker
+        return [waiting_of(order) for order in (*broker.pending, *broker.submitted)]
+
+    def _paid(self, symbol: str) -> float:
+        return float(self._broker.positions[self._feeds[symbol]].price)
+
     def _set_up(self) -> _Cerebro:
         setup = self._setup
         cerebro = _Cerebro(stdstats=False, preload=False, runonce=False)
         cerebro.broker = self._broker
         cerebro.desk = Desk(
-            clock=self._clock, signal=setup.signal, start=setup.start,
-            lot_size=setup.account.costs.lot_size,
+            clock=self._clock, signal=setup.signal, start=setup.start, withheld=setup.withheld,
+            costs={symbol: setup.account.costs.of(symbol) for symbol in self._feeds},
         )  # fmt: skip
         for symbol, feed in self._feeds.items():
             cerebro.adddata(feed, name=symbol)

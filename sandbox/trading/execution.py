@@ -233,14 +233,15 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
 
     def take_down_too_dear(self, data: CandleFeed, money: float) -> None:
         """That `money` was set aside for a symbol, if it does not pay for one lot of it."""
-        cost, money = self._costs.lot_cost(data.last_close), min(money, self.cash)
+        cost = self._costs.of(data.symbol).lot_cost(data.last_close)
+        money = min(money, self.cash)
         if money < cost:
             self._ledger.add_too_dear(TooDear(self._now_ns, data.symbol, cost, money, self.cash))
 
     def _refuse(self, order: bt.Order, end: Callable[[], object]) -> None:
         self.refused += 1
         if order.isbuy():  # of less than a lot it was the order that was too small
-            size, lot = order.created.size, self._costs.lot_size
+            size, lot = order.created.size, self._costs.of(order.data.symbol).lot_size
             money = self.cash if size >= lot else size * order.data.last_close
             self.take_down_too_dear(order.data, money)
         self._drop(order, end)
@@ -270,7 +271,10 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         if wanted <= 0:
             return
         terms = self._terms(order, match.price)
-        size = self._costs.affordable(self._cash_for(order, match.stage), wanted, terms)
+        costs = self._costs.of(order.data.symbol)
+        size = costs.affordable(self._cash_for(order, match.stage), wanted, terms)
+        if size < wanted and not costs.takes(size + order.executed.size, match.price):
+            size = 0.0
         if size < wanted:
             order.addinfo(cash_cut=True)
         if size > 0:
@@ -304,14 +308,17 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         before = order.data.bars_before(1)
         if not len(before):
             return False
-        return self._costs.is_locked(price, float(before[-1, CLOSE]), buying=order.isbuy())
+        close_before, costs = float(before[-1, CLOSE]), self._costs.of(order.data.symbol)
+        return costs.is_locked(price, close_before, buying=order.isbuy())
 
     def _within_volume(self, order: bt.Order, wanted: float) -> float:
         """What this bar's volume has left for the portfolio of a size, in whole lots."""
         data = order.data
         if not data.has_volume:
             return wanted
-        return self._costs.within_volume(wanted, data.volume[0], self._filled_now[data])
+        return self._costs.of(data.symbol).within_volume(
+            wanted, data.volume[0], self._filled_now[data]
+        )
 
     # Cash that is set aside
 
@@ -344,14 +351,14 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         return Terms(buying=order.isbuy(), reference_price=price, limit=limit, liquidity=liquidity)
 
     def _liquidity(self, data: CandleFeed) -> Liquidity:
-        if not self._costs.impact:
+        if not self._costs.of(data.symbol).impact:
             return Liquidity()
         bars = data.bars_before(LIQUIDITY_BARS)
         return Liquidity.of(bars[:, CLOSE], bars[:, VOLUME])
 
     def _book(self, order: bt.Order, size: float, terms: Terms) -> None:
         """Enter a fill of `size` (below 0: sold) into the account, the order and the ledger."""
-        quote = self._costs.quote(abs(size), terms)
+        quote = self._costs.of(order.data.symbol).quote(abs(size), terms)
         fees = quote.fees
         if size < 0:  # a minimum fee above what the sale brings is not chased up
             fees = min(fees, abs(size) * quote.price + self.cash)
@@ -381,7 +388,7 @@ class ExecutingBroker(bt.brokers.BackBroker):  # type: ignore[misc]
         self._held[data] = position
         if not position.size:
             del self._held[data]
-        if abs(order.executed.remsize - size) <= 1e-6 * self._costs.lot_size:
+        if abs(order.executed.remsize - size) <= 1e-6 * self._costs.of(data.symbol).lot_size:
             order.executed.remsize = size  # else a rounding error would be left waiting
         opened, closed = (size, 0.0) if size > 0 else (0.0, size)
         order.addcomminfo(self.getcommissioninfo(data))

@@ -21,6 +21,7 @@ from sandbox.errors import WindowError
 
 WARMUP_BARS = 260  # bars of each symbol before the start, for a strategy's own indicators
 FEW_BARS = 8
+EVER = 2**63 - 1  # ns since 1970, after any bar
 ROWS_AT_A_TIME = 256  # of a symbol that are turned into Python's numbers ahead of their time
 
 Times = NDArray[np.int64]  # nanoseconds since 1970, UTC
@@ -73,7 +74,11 @@ class FrameSource:
     """The candles of frames from `warmup_bars` bars before the start to the end.
 
     Symbols without a bar by then are left out. A symbol has ended at the bar time after the last
-    bar of its frame, also where that is later than `end`: then it has not ended here.
+    bar of its frame, also where that is later than `end`: then it has not ended here. Where it is
+    known when each ended, that counts instead: others have had no bar for a while, and may again.
+
+    With `as_on_paper` it is as it was for who traded these bars as they came: a symbol takes part
+    with its warm-up alone, and whether bars overlap is told by those before the start.
     """
 
     def __init__(
@@ -83,11 +88,14 @@ class FrameSource:
         end: pd.Timestamp,
         *,
         opens: Opens | None = None,
+        ended: Mapping[str, int] | None = None,
         warmup_bars: int = WARMUP_BARS,
+        as_on_paper: bool = False,
     ) -> None:
         """`start` and `end` are inclusive bar times, UTC. `opens` are by default those that the
-        spacing of a symbol's bars tells. Raises WindowError where there is no candle."""
-        rows = _rows(frames, start, end, warmup_bars)
+        spacing of a symbol's bars tells. `ended`: the bar time, in ns since 1970, from which on it
+        is known that a symbol has ended. Raises WindowError where there is no candle."""
+        rows = _rows(frames, start, end, warmup_bars, quiet_ones=as_on_paper)
         whole_opens = opens_by_spacing(frames) if opens is None else opens
         self.start = start
         self.frames = {symbol: frames[symbol] for symbol in rows}
@@ -95,6 +103,17 @@ class FrameSource:
         self.opens = {symbol: whole_opens[symbol][own] for symbol, own in rows.items()}
         self._times = {symbol: times_ns(frame) for symbol, frame in self.handed_out.items()}
         self._bar_times = np.unique(np.concatenate(list(self._times.values())))
+        self._overlap_until_ns = start.value if as_on_paper else EVER
+        self.last_bar_ns = {
+            symbol: int(times_ns(frame)[-1])
+            for symbol, frame in self.frames.items()
+            if ended is None or symbol in ended
+        }  # of the symbols that end, maybe after this run
+        self._ended_ns = (
+            {symbol: last_ns + 1 for symbol, last_ns in self.last_bar_ns.items()}
+            if ended is None
+            else {symbol: ended[symbol] for symbol in self.last_bar_ns}
+        )
 
     @property
     def symbols(self) -> list[str]:
@@ -102,11 +121,14 @@ class FrameSource:
 
     @property
     def overlapping(self) -> frozenset[str]:
-        return frozenset(
-            symbol
-            for symbol, closes_ns in self._times.items()
-            if _overlap(self.opens[symbol], closes_ns, self._bar_times)
-        )
+        until_ns = self._overlap_until_ns
+        all_ns = self._bar_times[self._bar_times < until_ns]
+        overlapping = set()
+        for symbol, closes_ns in self._times.items():
+            known = closes_ns < until_ns
+            if _overlap(self.opens[symbol][known], closes_ns[known], all_ns):
+                overlapping.add(symbol)
+        return frozenset(overlapping)
 
     @property
     def bars_traded(self) -> int:
@@ -129,12 +151,12 @@ class FrameSource:
             first = end
 
     def _ended(self) -> dict[int, list[str]]:
-        """By bar time, the symbols whose last bar was the one before."""
+        """By bar time, the symbols of which it is known since then that they have ended."""
         ended: dict[int, list[str]] = {}
-        for symbol, frame in self.frames.items():
-            after = self._bar_times.searchsorted(times_ns(frame)[-1], side="right")
-            if after < len(self._bar_times):
-                ended.setdefault(int(self._bar_times[after]), []).append(symbol)
+        for symbol, known_ns in self._ended_ns.items():
+            first = self._bar_times.searchsorted(known_ns, side="left")
+            if first < len(self._bar_times):
+                ended.setdefault(int(self._bar_times[first]), []).append(symbol)
         return ended
 
     def _candles(self, symbol: str) -> Iterator[Candle]:
@@ -163,13 +185,19 @@ def opens_by_spacing(frames: Mapping[str, pd.DataFrame]) -> dict[str, Times]:
 
 
 def _rows(
-    frames: Mapping[str, pd.DataFrame], start: pd.Timestamp, end: pd.Timestamp, warmup_bars: int
+    frames: Mapping[str, pd.DataFrame],
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+    warmup_bars: int,
+    *,
+    quiet_ones: bool,
 ) -> dict[str, slice]:
-    """Each symbol's from `warmup_bars` before the start to the end; symbols without a bar go."""
+    """Each symbol's from `warmup_bars` before the start to the end; symbols without a bar from the
+    start on go, but for `quiet_ones`."""
     rows = {}
     for symbol, frame in frames.items():
         first, last = frame.index.searchsorted(start), frame.index.searchsorted(end, side="right")
-        if last > first:
+        if last > (0 if quiet_ones else first):
             rows[symbol] = slice(max(0, first - warmup_bars), last)
     if not rows:
         raise WindowError(f"no candles between {start:%Y-%m-%d} and {end:%Y-%m-%d}")

@@ -14,7 +14,7 @@ A strategy of your own is a class with a `next`:
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -25,6 +25,7 @@ import pandas as pd
 from feeds import CLOSE
 from sandbox.errors import StrategyError
 from sandbox.trading.clock import NEVER, Clock
+from sandbox.trading.costs import CostModel
 from sandbox.trading.feed import CandleFeed
 from sandbox.trading.params import Allowed, check_params
 from sandbox.trading.schedule import period_of
@@ -32,6 +33,8 @@ from sandbox.words import did_you_mean
 
 if TYPE_CHECKING:
     from kronos import Forecast
+
+DUST = 1e-9  # of a lot: nothing but rounding
 
 
 class Signal(Protocol):
@@ -47,7 +50,8 @@ class Desk:
     clock: Clock
     signal: Signal | None
     start: pd.Timestamp  # no decision before this
-    lot_size: float = 1.0  # units of a symbol are traded in multiples of this
+    withheld: Callable[[CandleFeed], bool]  # whether nothing of a symbol is ordered at this bar
+    costs: Mapping[str, CostModel]  # by symbol: in what lots it is traded, what an order is worth
 
 
 class Strategy(bt.Strategy):  # type: ignore[misc]
@@ -125,10 +129,11 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
 
     def held(self) -> list[CandleFeed]:
         """The symbols the portfolio owns, with a bar now or not, in data order."""
-        positions, dust = self.broker.positions, 1e-9 * self.lot_size
+        positions = self.broker.positions
         return [
-            data for data in self.datas if data in positions and abs(positions[data].size) > dust
-        ]
+            data for data in self.datas
+            if data in positions and abs(positions[data].size) > DUST * self.lot_size(data)
+        ]  # fmt: skip
 
     def weights(self) -> dict[CandleFeed, float]:
         """Each held symbol's share of the portfolio's value, at the latest closes."""
@@ -148,7 +153,8 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         """Sell, then buy, until each symbol's share of the value is its weight; others go to 0.
 
         Sized at this close, in whole lots, in the value less the `cash_buffer`. What is in `keep`
-        stays as it is, whatever its share. A symbol without a bar now is not traded either.
+        stays as it is, whatever its share. A symbol without a bar now is not traded either, nor
+        one whose forecast failed or came too late.
 
         Orders that still wait are cancelled, except for a buy of a symbol in `keep` and an order
         that goes the right way for a symbol without a bar now.
@@ -161,7 +167,7 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         changes = {
             data: self._units_to_trade(data, investable * weights.get(data, 0.0))
             for data in dict.fromkeys([*self.held(), *weights])
-            if data.has_bar and data not in keep
+            if data.has_bar and data not in keep and not self._desk.withheld(data)
         }
         sells = {data: -units for data, units in changes.items() if units < 0}
         buys = {data: units for data, units in changes.items() if units > 0}
@@ -170,11 +176,11 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         for data, units in sells.items():
             self.sell(data, size=units)
         for data, units in buys.items():
-            if size := self._whole_lots(units * share):
+            if size := self._whole_lots(data, units * share):
                 self.buy(data, size=size)
         for data in changes:
             if weights.get(data) and not (
-                self._size(data) or self._whole_lots(changes[data] * share)
+                self._size(data) or self._whole_lots(data, changes[data] * share)
             ):
                 self.broker.take_down_too_dear(data, share * investable * weights[data])
 
@@ -192,10 +198,9 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
             raise StrategyError(f"no symbol {name!r} in this run{did_you_mean(name, symbols)}")
         return self.datas[symbols.index(name)]
 
-    @property
-    def lot_size(self) -> float:
-        """Units of a symbol are bought and sold in multiples of this."""
-        return self._desk.lot_size
+    def lot_size(self, data: CandleFeed) -> float:
+        """Units of the symbol are bought and sold in multiples of this."""
+        return self._desk.costs[data.symbol].lot_size
 
     def notify_order(self, order: bt.Order) -> None:
         """Lets the rest of an order go where cash ran out; where volume did, it goes on waiting.
@@ -226,13 +231,15 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
     def _units_to_trade(self, data: CandleFeed, target_value: float) -> float:
         """From the size held to the target, negative to sell."""
         size = self._size(data)
-        target = self._whole_lots(target_value / data.last_close)
-        if not target:
-            return -size  # all of it, an odd lot too
-        return math.copysign(self._whole_lots(abs(target - size)), target - size)
+        target = self._whole_lots(data, target_value / data.last_close)
+        units = self._whole_lots(data, abs(target - size)) if target else size  # an odd lot, too
+        if not self._desk.costs[data.symbol].takes(units, data.last_close):
+            return 0.0  # the exchange takes no order as small as this
+        return math.copysign(units, target - size)
 
-    def _whole_lots(self, units: float) -> float:
-        return math.floor(units / self.lot_size + 1e-9) * self.lot_size
+    def _whole_lots(self, data: CandleFeed, units: float) -> float:
+        lot_size = self.lot_size(data)
+        return math.floor(units / lot_size + 1e-9) * lot_size
 
     def _cancel_outdated(
         self, weights: Mapping[CandleFeed, float], keep: Collection[CandleFeed]

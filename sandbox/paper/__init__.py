@@ -1,0 +1,1 @@
+"""Live candles, an account that survives, a terminal."""

@@ -1,0 +1,165 @@
+"""A paper account opened: a new one from an exchange's history, an older one as it was left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from feeds import COLUMNS, Candles
+from feeds.ccxt import Feed
+from feeds.recorded import load_recorded
+from sandbox.config import NO_STORE, CandleOptions, RunConfig, Window
+from sandbox.errors import AccountError, ConfigError
+from sandbox.forecast.data import calendar_of
+from sandbox.paper import account as accounts
+from sandbox.paper.terms import Traded, exchange_kind, expect_same, terms_of
+from sandbox.run.portfolios import Loaded
+from sandbox.run.prepare import Forecaster, account_of, forecaster_of, load_strategies
+from sandbox.trading.source import WARMUP_BARS, Candle
+from sandbox.words import counted
+
+
+def on_account(config: RunConfig, path: Path) -> RunConfig:
+    """The options of a run on what an account at `path` recorded, all of it."""
+    return replace(
+        config,
+        candles=CandleOptions(data=f"paper:{path}", calendar=config.candles.calendar),
+        window=Window(),
+        model=replace(config.model, store=NO_STORE),
+    )
+
+
+def the_strategy(config: RunConfig) -> Loaded:
+    """The one that trades; raises ConfigError for more."""
+    loaded = load_strategies(config.strategy)
+    if len(loaded) > 1:
+        raise ConfigError(
+            f"{len(loaded)} strategies, and an account is of one: start one command for each, with "
+            "a --state of its own"
+        )
+    return loaded[0]
+
+
+def default_path(strategy: str, exchange: str, timeframe: str | None) -> Path:
+    """Where an account is kept unless it is named."""
+    parts = [strategy, exchange_kind(exchange), *([timeframe] if timeframe else [])]
+    return Path("paper") / f"{'-'.join(parts)}.sqlite"
+
+
+def recorded_terms(path: Path) -> dict[str, Any] | None:
+    """What an account that is there was opened with; None where there is none."""
+    if not path.exists():
+        return None
+    with accounts.opened(path) as account:
+        return account.meta("account")
+
+
+def open_account(
+    config: RunConfig, strategy: Loaded, feed: Feed, path: Path
+) -> tuple[Traded, Candles, Forecaster]:
+    """What trades, the candles so far and what forecasts; a new account is on disk after this.
+
+    Raises AccountError where the account is that of something else.
+    """
+    is_new = not path.exists()
+    candles = _of_exchange(config, feed, path) if is_new else load_recorded(str(path))
+    calendar = calendar_of(config.candles.calendar, candles)
+    forecaster = forecaster_of(config, calendar)
+    traded = Traded(
+        config=config,
+        strategy=strategy,
+        weights=forecaster.checkpoint,
+        calendar=None if calendar is None else calendar.name,
+        account=account_of(config, candles),
+        exchange=feed.exchange,
+        timeframe=feed.timeframe,
+        length_ns=feed.length_ns,
+        symbols=tuple(market.name for market in feed.markets),
+    )
+    terms = json.loads(json.dumps(terms_of(traded, candles.started_ns or 0)))
+    if is_new:
+        meta = {"account": terms, "exchange": _facts(feed, candles)}
+        accounts.create(path, meta, _rows(candles))
+    else:
+        with accounts.opened(path) as account:
+            expect_same(account.meta("account"), terms, str(path))
+    return traded, load_recorded(str(path)), forecaster
+
+
+def _of_exchange(config: RunConfig, feed: Feed, path: Path) -> Candles:
+    """The warm-up of a new account."""
+    warmup = feed.warmup(max(WARMUP_BARS, config.sampling.lookback))
+    for name, rows in warmup.candles.items():
+        if not rows:
+            raise AccountError(
+                f"{name} has no candle of {feed.timeframe} on {feed.exchange} yet: leave it out"
+            )
+    most = max(len(rows) for rows in warmup.candles.values())
+    if most < config.sampling.lookback:
+        raise ConfigError(
+            f"--lookback {config.sampling.lookback}: no market of {feed.exchange} has more than "
+            f"{counted(most, 'candle')} of {feed.timeframe} yet, so that nothing could be forecast"
+        )
+    presets = {market.costs for market in feed.markets}
+    if len(presets) > 1:
+        raise ConfigError(
+            f"the markets have different costs ({', '.join(sorted(presets))}): name one with "
+            "--costs, or trade them in accounts of their own"
+        )
+    frames = {name: _frame(rows, feed.length_ns) for name, rows in warmup.candles.items()}
+    return Candles(
+        frames=frames,
+        spec=f"paper:{path}",
+        costs=presets.pop(),
+        calendar=next((market.calendar for market in feed.markets), None),
+        opens={
+            name: openings(pd.DatetimeIndex(frame.index).asi8, feed.length_ns)
+            for name, frame in frames.items()
+        },
+        steps={market.name: market.steps for market in feed.markets},
+        ended={},
+        started_ns=warmup.frontier_ns,
+    )
+
+
+def openings(closes_ns: np.ndarray, length_ns: int) -> np.ndarray:
+    """When bars of a length open: not before the one before has closed, as it may where a session
+    ends early and a replay takes every bar for a whole day."""
+    opens_ns = closes_ns - length_ns
+    opens_ns[1:] = np.maximum(opens_ns[1:], closes_ns[:-1])
+    return opens_ns
+
+
+def _frame(rows: Sequence[Sequence[float]], length_ns: int) -> pd.DataFrame:
+    closes_ns = [int(row[0]) + length_ns for row in rows]
+    index = pd.DatetimeIndex(closes_ns, tz="UTC", name="time")
+    return pd.DataFrame([row[1:] for row in rows], index=index, columns=list(COLUMNS))
+
+
+def _facts(feed: Feed, candles: Candles) -> dict[str, Any]:
+    """What the exchange says of its markets, fixed from now on."""
+    return {
+        "name": exchange_kind(feed.exchange),
+        "costs": candles.costs,
+        "calendar": candles.calendar,
+        "markets": {
+            market.name: {"symbol": market.symbol, "steps": asdict(market.steps)}
+            for market in feed.markets
+        },
+    }
+
+
+def _rows(candles: Candles) -> list[tuple[str, int, Candle]]:
+    return [
+        (symbol, int(time.value), Candle(int(opened_ns), *map(float, values)))
+        for symbol, frame in candles.frames.items()
+        for time, opened_ns, values in zip(
+            frame.index, candles.opens[symbol], frame.to_numpy(), strict=True
+        )
+    ]
