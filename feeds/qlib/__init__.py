@@ -4,6 +4,6 @@ Inside this package `import qlib` still finds pyqlib, and nothing here imports i
 `feeds/qlib/process.py`, which runs in a process of its own.
 """
 
-from .load import load_qlib
+from .load import load_qlib, zone_of
 
-__all__ = ["load_qlib"]
+__all__ = ["load_qlib", "zone_of"]

@@ -46,7 +46,8 @@ from .read import read
 from .wanted import Wanted, parse
 
 CHINESE = re.compile(r"(SH|SZ|BJ)\d{6}", re.IGNORECASE)
-CHINA, SHANGHAI = "Asia/Shanghai", "XSHG"
+CHINA, UTC = "Asia/Shanghai", "UTC"
+SHANGHAI = "XSHG"  # the calendar of all Chinese exchanges
 OPENS, CLOSES = pd.Timedelta(hours=9, minutes=30), pd.Timedelta(hours=15)
 
 
@@ -68,8 +69,8 @@ def load_qlib(rest: str, *, repair: bool = False, sessions: Sessions | None = No
     }
     left_out = _without_bars(wanted, traded, spec, repair=repair)
     traded = {symbol: rows for symbol, rows in traded.items() if symbol not in left_out}
-    chinese = all(CHINESE.fullmatch(symbol) for symbol in traded)
-    market = _Market(wanted, CHINA if chinese else "UTC", str(wanted.folder))
+    chinese = zone_of(traded) == CHINA
+    market = _Market(wanted, zone_of(traded), str(wanted.folder))
     bars = market.placed(traded, sessions, repair=repair)
     repairs = [f"Left out, since they have no bar: {listed(left_out)}"] if left_out else []
     return Candles(
@@ -83,6 +84,11 @@ def load_qlib(rest: str, *, repair: bool = False, sessions: Sessions | None = No
         timing=bars.timing,
         members=market.members({symbol: members[symbol] for symbol in traded}),
     )
+
+
+def zone_of(symbols: Iterable[str]) -> str:
+    """The time zone of Qlib's stamps, as the names of instruments tell it."""
+    return CHINA if all(CHINESE.fullmatch(symbol) for symbol in symbols) else UTC
 
 
 def _traded(rows: pd.DataFrame) -> pd.DataFrame:

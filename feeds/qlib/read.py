@@ -83,10 +83,10 @@ def _show(lines: Iterable[str]) -> None:
     began = time.monotonic()
     shown_at, shown = began + SHOWN_AFTER_SECS - SHOWN_EACH_SECS, False
     for line in lines:
-        now = time.monotonic()
-        if now - shown_at < SHOWN_EACH_SECS:
-            continue
         done, total = map(int, line.split())
+        now = time.monotonic()
+        if now - shown_at < SHOWN_EACH_SECS or (done == total and not shown):
+            continue
         left = (total - done) * (now - began) / done
         text = f"\rqlib: {done:,} of {total:,} instruments read, {left:.0f} s left "
         print(text, end="", file=sys.stderr, flush=True)
