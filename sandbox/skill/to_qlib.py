@@ -58,15 +58,15 @@ def signal_frame(scores: pd.DataFrame, candles: Candles) -> pd.DataFrame:
     Raises SandboxError for a score of a bar that there is not, two scores of one symbol and asof,
     or no score at all.
     """
-    known = scores.loc[scores["score"].notna(), list(COLUMNS)]
+    known = scores.loc[scores["score"].notna(), list(COLUMNS)].reset_index(drop=True)
     if known.empty:
         raise SandboxError("no score to write as a Qlib signal")
     doubled = known.duplicated(["symbol", "asof"])
     if doubled.any():
         first = known[doubled].iloc[0]
         raise SandboxError(
-            f"{first.symbol} has two scores as of {first.asof:%Y-%m-%d %H:%M}: a Qlib signal is of "
-            "one source and one horizon"
+            f"{first['symbol']} has two scores as of {first['asof']:%Y-%m-%d %H:%M}: a Qlib signal "
+            "is of one source and one horizon"
         )
     zone = zone_of(candles.symbols)
     stamps = pd.Series(index=known.index, dtype="datetime64[ns]")
@@ -86,9 +86,8 @@ def _stamps(
     places = np.minimum(closes_ns.searchsorted(wanted_ns), len(closes_ns) - 1)
     strange = closes_ns[places] != wanted_ns
     if strange.any():
-        raise SandboxError(
-            f"{symbol} has a score as of {asofs[strange][0]}, and no bar closes then"
-        )
+        when = asofs[strange][0]
+        raise SandboxError(f"{symbol} has a score as of {when}, and none of its bars closes then")
     if len(closes_ns) > 1 and bool(is_daily(closes_ns[None])[0]):
         return pd.DatetimeIndex(session_dates(wanted_ns))
     opens = pd.DatetimeIndex(candles.opens[symbol][places], tz="UTC")

@@ -1,4 +1,4 @@
-"""`qlib:` directories, read through pyqlib: prices, days, times, membership, and what is refused."""
+"""`qlib:` directories, read through pyqlib: prices, days, membership, and what is refused."""
 
 from __future__ import annotations
 
@@ -142,7 +142,9 @@ def test_minutes_are_stamped_with_their_openings(tmp_path):
 
 
 def test_instruments_without_features_are_refused_or_left_out(folder):
-    with pytest.raises(SourceError, match="SH600005 of ghosts has no features .features/sh600005"):
+    with pytest.raises(
+        SourceError, match=r"SH600005 of ghosts has no features \(features/sh600005"
+    ):
         load(spec(folder, "ghosts"))
     candles = load(spec(folder, "ghosts"), repair=True)
     assert candles.repairs == ("Left out, since they have no bar: SH600005",)
