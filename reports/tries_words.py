@@ -77,7 +77,7 @@ def _deflated(name: str, found: dict[str, Any]) -> str:
 def _market(run: Run, found: dict[str, Any]) -> str:
     """What a deflated Sharpe ratio does not know of."""
     sharpe = found["benchmark_sharpe"]
-    sure = [each["deflated_sharpe"] or 0 for each in found["strategies"].values()]
+    sure = [found["strategies"][p.name]["deflated_sharpe"] or 0 for p in subjects(run)]
     if sharpe is None or run.benchmark is None or max(sure) < SURE:
         return ""
     return f"A rising market counts as skill in this: {run.benchmark.name} has {sharpe:.2f}."
