@@ -31,7 +31,13 @@ _Cells = Callable[[Source, int], Sequence[Cell]]
 
 def small_percent(value: float) -> str:
     """A share of a price, to four digits."""
-    return f"{100 * value:.4g} %"
+    return f"{100 * value:#.4g}".removesuffix(".") + " %"
+
+
+def lower_by(value: float) -> str:
+    """Per cent; what rounds to nothing has no sign."""
+    text = signed_percent(value)
+    return text[1:] if float(text.rstrip(" %").replace(",", "")) == 0 else text
 
 
 def share(value: float) -> str:
@@ -108,7 +114,7 @@ def against_table(skill: Skill, model: str, loss: str) -> Table:
         against = skill.against(model, source.name, h, loss)
         return [
             Cell(
-                text=shown(against["skill_pct"], signed_percent),
+                text=shown(against["skill_pct"], lower_by),
                 classes=_tint(against["t"], SURE_T),
             ),
             Cell(text=shown(against["t"], signed_tenths)),
@@ -234,11 +240,10 @@ def parts_table(skill: Skill, model: str) -> Table:
         cells = [
             Cell(text=f"{own['dates']:,}"),
             Cell(text=shown(own["crps"], small_percent)),
-            Cell(text=shown(_lower(own["crps"], walk["crps"]), signed_percent)),
+            Cell(text=shown(_lower(own["crps"], walk["crps"]), lower_by)),
             Cell(text=shown(own["inside_90"], share)),
             Cell(
-                text=shown(_lower(own["volatility_error"], walk["volatility_error"]),
-                           signed_percent)
+                text=shown(_lower(own["volatility_error"], walk["volatility_error"]), lower_by)
             ),
             with_t(own["rank_ic"], signed_thousandths),
         ]  # fmt: skip
@@ -264,7 +269,7 @@ def _parts(skill: Skill) -> list[tuple[str, Mapping[str, Any]]]:
         (names[span], {source: _of_span(by_h[headline])
                        for source, by_h in spans[span]["figures"].items()})
         for span in names
-        if span in spans
+        if span in spans and (span == "whole" or spans[span]["dates"] < spans["whole"]["dates"])
     ]  # fmt: skip
     return found + _of_split(skill, "years") + _of_split(skill, "regimes")
 
@@ -319,7 +324,7 @@ def symbols_table(skill: Skill) -> Table:
 def _symbol_cells(own: Figures, walk: Figures) -> list[Cell]:
     return [
         Cell(text=shown(own["crps"], small_percent), classes="edge"),
-        Cell(text=shown(_lower(own["crps"], walk["crps"]), signed_percent)),
+        Cell(text=shown(_lower(own["crps"], walk["crps"]), lower_by)),
         Cell(text=shown(own["inside_90"], share)),
     ]
 

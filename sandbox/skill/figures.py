@@ -116,7 +116,7 @@ def _errors(rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "up": up,
         "brier": (rows["prob_up"] - up) ** 2,
-        "volatility_error": (np.sqrt(rows["variance"]) - np.sqrt(rows["realised"])).abs(),
+        "volatility_error": (rows["volatility"] - np.sqrt(rows["realised"])).abs(),
     }
 
 
@@ -149,18 +149,20 @@ def reliability(said: Floats, up: Floats) -> list[Record]:
 
 
 def volatility(rows: pd.DataFrame) -> Record:
-    """Errors of the realised volatility up to the bar, which is the root of the realised variance.
+    """Errors of the realised volatility up to the bar, the root of its sum of squared log returns.
 
-    mae: mean absolute error. r2: 1 less the share of its variance that is left, over all forecasts;
-    None where it does not vary. qlike: mean of came / said - log(came / said) - 1, of variances, 0
-    for a perfect one (Patton 2011), over those that moved and were told to. said, came: means.
+    What is forecast is the mean of the sampled ones. mae: mean absolute error. r2: 1 less the share
+    of its variance that is left, over all forecasts; None where it does not vary. qlike: mean of
+    came / said - log(came / said) - 1, of the variances, 0 for perfect ones (Patton 2011), over
+    those that moved and were told to. said, came: means.
     """
-    said, came = np.sqrt(rows["variance"].to_numpy()), np.sqrt(rows["realised"].to_numpy())
+    said, came = rows["volatility"].to_numpy(), np.sqrt(rows["realised"].to_numpy())
+    variance = rows["variance"].to_numpy()
     if not len(rows):
         return dict.fromkeys(("mae", "r2", "qlike", "said", "came"))
     total = float(((came - came.mean()) ** 2).sum())
-    moved = (said > 0) & (came > 0)
-    ratio = (came[moved] / said[moved]) ** 2
+    moved = (variance > 0) & (came > 0)
+    ratio = came[moved] ** 2 / variance[moved]
     return {
         "mae": number(np.abs(said - came).mean()),
         "r2": number(1 - float(((said - came) ** 2).sum()) / total) if total > 0 else None,

@@ -4,8 +4,8 @@ Fitted by `arch` for each symbol on up to 1,000 of its bars, and again once ther
 or 250 more; in between the variance goes on from bar to bar with the same parameters. Nothing after
 a bar is in its variance. It may see more of the past than the lookback: on 90 bars a fit is noise.
 Paths draw past bars, each over its own deviation, with replacement and without drift. Where there
-are too few bars, where they do not move, or where the fit finds no variance that stays finite, the
-variance is that of the bars.
+are too few bars, where they do not move, or where the fit does not converge, the variance is that
+of the bars.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ GARCH = "garch"
 MOST_BARS = 1_000  # a fit sees
 FEWEST_BARS = 100  # that a fit is worth
 BARS_BETWEEN_FITS = 250
+NEAR = 1e-6  # rounding of a sum of 1, at which the variance never falls back and does not explode
 
 
 def is_installed() -> bool:
@@ -120,7 +121,7 @@ def _fit(steps: Array) -> Parameters:
         model = arch_model((steps - mean) / unit, mean="Zero", vol="GARCH", p=1, q=1, rescale=False)
         result = model.fit(disp="off", show_warning=False)
     omega, alpha, beta = (float(result.params[name]) for name in ("omega", "alpha[1]", "beta[1]"))
-    stays = omega > 0 and alpha >= 0 and beta >= 0 and alpha + beta < 1
+    stays = omega > 0 and alpha >= 0 and beta >= 0 and alpha + beta < 1 + NEAR
     if result.convergence_flag != 0 or not stays:
         return still
     return Parameters(

@@ -213,8 +213,8 @@ def _baselines(run: Prepared, bar: Bar, left_out: list[str]) -> list[Source]:
     if drawn.unfitted:
         left_out.append(
             f"{drawn.unfitted:,} of {counted(drawn.count, 'GARCH fit')}, which had too few bars, "
-            "bars that do not move, or found no variance that stays finite: there the baseline has "
-            "the variance of the bars"
+            "bars that do not move, or did not converge: there the baseline has the variance of "
+            "the bars"
         )
     return [*found, GarchSource(name=garch.GARCH, samples=samples, garch=drawn)]
 
@@ -306,8 +306,8 @@ def _of_outcomes(cells: Cells, horizon: int) -> Iterator[str]:
     missing = int((cells.bars_after < longest).sum())
     if missing:
         yield (
-            f"Of {missing:,} of {counted(len(cells), 'forecast')} a source, what came "
-            f"{counted(longest, 'bar')} ahead is not known yet: they are scored at fewer bars."
+            f"What came {counted(longest, 'bar')} ahead of {missing:,} of {len(cells):,} forecasts "
+            "is not known yet: they are scored at fewer bars."
         )
 
 

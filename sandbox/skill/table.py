@@ -5,8 +5,8 @@ close from asof to that bar. mean: of the sampled ones. crps: of them, in simple
 the candle at that bar, of its four prices' returns. pit: where the outcome lies among the samples,
 0 to 1. prob_up: share of samples above 0. inside_50 ... inside_98: whether the outcome lies in the
 central band of so many per cent. variance: mean over samples of the sum of squared log returns of
-the closes from asof to that bar. realised: that sum of what came. A row is there only where the
-outcome is known; energy is NaN of a source whose candles are not whole.
+the closes from asof to that bar; volatility: mean of its root. realised: that sum of what came. A
+row is there only where the outcome is known; energy is NaN of a source whose candles are not whole.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ LEVELS_PCT = (50, 80, 90, 98)
 FILE = "scores.parquet"
 ROWS_PER_GROUP = 1 << 16
 _TEXT = pa.dictionary(pa.int32(), pa.string())
+_VARIANCES = ("variance", "volatility", "realised")
 _NUMBERS = ("outcome", "mean", "crps", "energy", "pit", "prob_up")
 SCHEMA = pa.schema(
     [
@@ -38,7 +39,7 @@ SCHEMA = pa.schema(
         ("horizon", pa.int16()),
         *((name, pa.float32()) for name in _NUMBERS),
         *((f"inside_{level}", pa.bool_()) for level in LEVELS_PCT),
-        ("variance", pa.float32()), ("realised", pa.float32()),
+        *((name, pa.float32()) for name in _VARIANCES),
     ]
 )  # fmt: skip
 
@@ -61,7 +62,8 @@ def scored(
     returns: `[n, S, P, 4]` simple returns against the close at asof. came: `[n, P, 4]`, NaN where
     not known. noise: `[n, len(horizons)]`. whole: whether the candles are, and have an energy.
     """
-    variance = _realised(returns[..., CLOSE]).mean(axis=1)  # [n, P]
+    sums = _realised(returns[..., CLOSE])
+    variance, volatility = sums.mean(axis=1), np.sqrt(sums).mean(axis=1)  # [n, P]
     realised = _realised(came[:, None, :, CLOSE])[:, 0]
     for nth, h in enumerate(horizons):
         known = np.flatnonzero(np.isfinite(came[:, h - 1, CLOSE]))
@@ -81,6 +83,7 @@ def scored(
             "prob_up": (samples > 0).mean(axis=1),
             **{f"inside_{level}": inside[:, at] for at, level in enumerate(LEVELS_PCT)},
             "variance": variance[known, h - 1],
+            "volatility": volatility[known, h - 1],
             "realised": realised[known, h - 1],
         }  # fmt: skip
 
@@ -148,5 +151,5 @@ def read_source(path: Path, source: str) -> pd.DataFrame:
     names = [name for name in SCHEMA.names if name != "source"]
     table = pq.read_table(path, columns=names, filters=[("source", "==", source)])
     frame = table.to_pandas()
-    numbers = [*_NUMBERS, "variance", "realised"]
+    numbers = [*_NUMBERS, *_VARIANCES]
     return frame.astype(dict.fromkeys(numbers, "float64"))

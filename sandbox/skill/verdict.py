@@ -15,15 +15,15 @@ NEAR_PCT = 2.0  # of a band's share, that is called right
 def verdict(record: Record, kinds: Kinds, model: str, samples: int) -> str:
     """Of one model, at the last bar of the horizon, on the dates that are judged."""
     span = record["spans"][record["judged"]]
-    dates = span["dates"]
+    h = str(record["headline"])
+    figures = span["figures"][model][h]
+    dates = figures["dates"]
     unseen = " it had not seen" if record["judged"] == UNSEEN else ""
     if dates < FEWEST_DATES:
         return (
             f"{model}: nothing is claimed, as there are {_dates(dates)} and {FEWEST_DATES} are "
             "needed to tell skill from luck."
         )
-    h = str(record["headline"])
-    figures = span["figures"][model][h]
     parts = [
         _distribution(span, kinds, model, h),
         _ranking(figures),
@@ -113,11 +113,12 @@ def _band(figures: Record, samples: int) -> str:
     share = f"{100 * held:.0f} %"
     if honest < BAND_PCT:
         share += f" ({honest:.0f} % would be right for {samples} samples)"
+    half = f", its 50 % band {100 * figures['inside']['50']:.0f} %"
     if 100 * held < honest - NEAR_PCT:
-        return f"its {BAND_PCT} % band is too narrow and held {share}"
+        return f"its {BAND_PCT} % band is too narrow and held {share}{half}"
     if 100 * held > honest + NEAR_PCT:
-        return f"its {BAND_PCT} % band is too wide and held {share}"
-    return f"its {BAND_PCT} % band held {share}"
+        return f"its {BAND_PCT} % band is too wide and held {share}{half}"
+    return f"its {BAND_PCT} % band held {share}{half}"
 
 
 def _volatility(span: Record, kinds: Kinds, model: str, h: str) -> str:
