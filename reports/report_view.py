@@ -23,6 +23,7 @@ from reports.sheets import FOLDER, sheet_files
 from reports.sweeps import subjects
 from reports.symbols import SymbolTables, symbol_tables
 from reports.tables import FiguresOf, Table, controls_table, figures_table, sweep_table
+from reports.tries_words import HEADS
 from reports.verdicts import signal_of
 
 _SWITCHES = {"controls": "--no-controls", "with_benchmark": "--no-benchmark"}  # on unless said
@@ -68,7 +69,7 @@ class TriesView:
     """How often one has looked; `sentence` is for the top of the page."""
 
     sentence: str
-    sentences: Sequence[str]
+    sentences: Mapping[str, str]  # by what they are about
     registry: str
     fewest: int = FEWEST_TRIES
 
@@ -261,7 +262,9 @@ def _controls(run: Run, metrics: Mapping[str, Any]) -> ControlsView | None:
 def _tries(metrics: Mapping[str, Any]) -> TriesView | None:
     found = metrics.get("tries")
     return found and TriesView(
-        sentence=found["sentence"], sentences=found["sentences"], registry=found["registry"]
+        sentence=found["sentence"],
+        sentences=dict(zip(HEADS, found["sentences"], strict=True)),
+        registry=found["registry"],
     )
 
 

@@ -11,6 +11,7 @@ from reports.overfitting import FEWEST_DAYS, FEWEST_TRIES
 from reports.superior import SIZE
 from reports.sweeps import subjects
 
+HEADS = ("Count", "Luck of the best", "Overfitting", "Against the benchmark")  # of the sentences
 SURE = 0.95  # a deflated Sharpe ratio from which luck is no explanation
 NAMES_SHOWN = 5
 MOST_ON_TOP = 2  # strategies that the first sentence has figures of
@@ -18,7 +19,7 @@ MUCH, LITTLE = 0.35, 0.10  # probabilities of overfitting: as good as chance is 
 
 
 def sentences(run: Run, found: dict[str, Any]) -> dict[str, Any]:
-    """`sentence` for the top of a page, and `sentences`, all there is to say."""
+    """`sentence` for the top of a page, and `sentences`, all there is to say, as in `HEADS`."""
     count, lucky = _count(found), _luck(found)
     judged = [_deflated(portfolio.name, found) for portfolio in subjects(run)]
     market = _market(run, found)
@@ -134,9 +135,9 @@ def _superior(run: Run, found: dict[str, Any]) -> str:
     more = f" and {len(better) - NAMES_SHOWN:,} more" if len(better) > NAMES_SHOWN else ""
     return (
         f"Were none of the {tested:,} tries on these days better than {rival} at equal volatility, "
-        f"luck would put the best of them as far ahead as it is in {_chance(figures['chance'])} of "
-        f"cases (SPA). Better by more than luck, with {100 * SIZE:g} % for a mistake (StepM): "
-        f"{named}{more}."
+        f"luck would still put the best of them as far ahead as it is in "
+        f"{_chance(figures['chance'])} of cases (SPA). Better by more than luck, with a chance of "
+        f"{100 * SIZE:g} % of naming any wrongly (StepM): {named}{more}."
     )
 
 
