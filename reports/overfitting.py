@@ -43,8 +43,8 @@ class Overfitting:
 
 
 def moments(returns: np.ndarray) -> Moments | None:
-    """Of returns [days]; None: they never move."""
-    if len(returns) < 2 or not np.ptp(returns):
+    """Of returns [days]; None: they never move, or are not all numbers."""
+    if len(returns) < 2 or not np.isfinite(returns).all() or not np.ptp(returns):
         return None
     centred = returns - returns.mean()
     variance = float((centred**2).mean())

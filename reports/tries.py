@@ -108,7 +108,7 @@ def _looks(
         values = _on(track, days)
         if values is not None and track.thing not in own:
             columns[track.thing] = (f"{track.name} of {track.folder}", values)
-    moving = [column for column in columns.values() if np.ptp(column[1]) > 0]
+    moving = [each for each in columns.values() if np.isfinite(each[1]).all() and np.ptp(each[1])]
     return Looks(
         things=len(known),
         own=len(own),

@@ -53,6 +53,9 @@ def test_a_run_is_counted_with_all_that_it_was(tmp_path, fake_model):
     assert record["window"] == {"first_bar": run.first_bar, "last_bar": run.last_bar}
     assert record["tries"] == {"registry": "../tries.jsonl", "things": {"topk": tried.thing}}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "store"]
+    assert main([TOPK, *SHORT]) == 0  # with backtests that were kept
+    assert "backtests were kept" in (tmp_path / "runs" / "topk-sample-2" / "log.txt").read_text()
+    assert len(tries(tmp_path / "runs")) == 1
 
 
 def test_the_returns_are_those_that_reports_see(tmp_path):
@@ -68,9 +71,7 @@ def test_the_returns_are_those_that_reports_see(tmp_path):
 
 
 def test_a_repeat_is_none_and_each_combination_is_one(tmp_path):
-    for _ in range(2):
-        assert main([TOPK, *ALONE]) == 0
-    assert len(tries(tmp_path / "runs")) == 1
+    assert main([TOPK, *ALONE]) == 0
     assert main(["--config", "runs/topk-sample/config.json"]) == 0
     assert len(tries(tmp_path / "runs")) == 1
     assert main([TOPK, *ALONE, "--sweep", "k=2,3,4"]) == 0  # the third is known
