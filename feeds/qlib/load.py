@@ -72,7 +72,10 @@ def load_qlib(rest: str, *, repair: bool = False, sessions: Sessions | None = No
     chinese = zone_of(traded) == CHINA
     market = _Market(wanted, zone_of(traded), str(wanted.folder))
     bars = market.placed(traded, sessions, repair=repair)
-    repairs = [f"Left out, since they have no bar: {listed(left_out)}"] if left_out else []
+    gone = (
+        f"Left out of {wanted.instruments}, as the directory has no bar of it: {listed(left_out)}"
+    )
+    repairs = [gone] if left_out else []
     return Candles(
         bars.frames,
         spec=spec,
@@ -138,11 +141,11 @@ def _note(
 ) -> str:
     bars = sum(map(len, traded.values()))
     priced = sum(int(given[symbol]["close"].notna().sum()) for symbol in traded)
-    still = f" {priced - bars:,} prices of days without a trade are no bars." * (priced > bars)
+    still = f" {priced - bars:,} prices are of bars without a trade: they are left out."
     return (
         "prices and volumes are adjusted, as Qlib keeps them, so sizes and lots are in adjusted "
         f"shares. A symbol is traded and forecast only while it was one of {wanted.instruments}."
-        f"{still}"
+        f"{still if priced > bars else ''}"
     )
 
 

@@ -80,16 +80,18 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
 
 def _show(lines: Iterable[str]) -> None:
     """A line on the error stream about what takes long."""
-    began = time.monotonic()
-    shown_at, shown = began + SHOWN_AFTER_SECS - SHOWN_EACH_SECS, False
+    shown_at, shown = time.monotonic() + SHOWN_AFTER_SECS - SHOWN_EACH_SECS, False
+    first: tuple[float, int] | None = None  # the time left is told from then on: imports are over
     for line in lines:
         done, total = map(int, line.split())
         now = time.monotonic()
+        first = first or (now, done)
         if now - shown_at < SHOWN_EACH_SECS or (done == total and not shown):
             continue
-        left = (total - done) * (now - began) / done
-        text = f"\rqlib: {done:,} of {total:,} instruments read, {left:.0f} s left "
-        print(text, end="", file=sys.stderr, flush=True)
+        secs, read = now - first[0], done - first[1]
+        left = f", {(total - done) * secs / read:.0f} s left" if read else ""
+        text = f"\rqlib: {done:,} of {total:,} instruments read{left}"
+        print(f"{text:<60}", end="", file=sys.stderr, flush=True)
         shown_at, shown = now, True
     if shown:
         print(file=sys.stderr)

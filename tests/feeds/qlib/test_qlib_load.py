@@ -71,7 +71,7 @@ def test_prices_and_volumes_are_qlibs_adjusted_ones(candles, tables):
 def test_days_without_a_trade_are_no_bars(candles):
     have = candles["SZ000001"].index.normalize().tz_localize(None)
     assert set(DAYS) - set(have) == set(DAYS[[10, 11, 12]])
-    assert "2 prices of days without a trade are no bars" in candles.note
+    assert "2 prices are of bars without a trade" in candles.note
 
 
 def test_an_instrument_begins_and_ends_with_its_features(candles):
@@ -147,7 +147,7 @@ def test_instruments_without_features_are_refused_or_left_out(folder):
     ):
         load(spec(folder, "ghosts"))
     candles = load(spec(folder, "ghosts"), repair=True)
-    assert candles.repairs == ("Left out, since they have no bar: SH600005",)
+    assert candles.repairs == ("Left out of ghosts, as the directory has no bar of it: SH600005",)
     assert set(candles) == set(SYMBOLS)
     with pytest.raises(SourceError, match="choose other instruments"):
         load(spec(folder, "gone"), repair=True)
