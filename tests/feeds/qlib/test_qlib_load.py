@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from qlib_directory import walk_table, write_directory
 
 import feeds
 from feeds import SourceError, SpecError, load, were_members
 from feeds.qlib.wanted import parse
+from tests.qlib_directory import walk_table, write_directory
 
 DAYS = pd.bdate_range("2020-01-01", periods=40)
 FIRST, LAST = f"{DAYS[0]:%Y-%m-%d}", f"{DAYS[-1]:%Y-%m-%d}"

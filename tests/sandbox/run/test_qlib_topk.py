@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from qlib_directory import qlib_holdings, walk_table, write_directory
 
 import feeds
 from feeds import bar_times
@@ -21,6 +20,7 @@ from sandbox.trading.costs import CostModel
 from sandbox.trading.engine import Setup, run_backtest
 from sandbox.trading.source import FrameSource
 from sandbox.trading.strategy_file import load_strategy
+from tests.qlib_directory import qlib_holdings, walk_table, write_directory
 
 TOPK = Path(__file__).resolve().parents[3] / "strategies" / "topk.py"
 DAYS = pd.bdate_range("2020-01-01", periods=90)
