@@ -222,6 +222,18 @@ def ranking_table(skill: Skill) -> Table:
     return Table(columns=columns, rows=rows, classes=CLASSES)
 
 
+def rank_lead_table(skill: Skill, model: str) -> Table:
+    """How much higher a model's rank IC is than each other source's, on the same dates."""
+    others = [source for source in skill.sources if source.name != model]
+
+    def cells(source: Source, h: int) -> list[Cell]:
+        return [with_t(skill.against(model, source.name, h, "rank_ic"), signed_thousandths)]
+
+    return by_horizon(
+        skill, ("rank IC above (t)",), cells, sources=others, corner=f"{model} against"
+    )
+
+
 def with_t(mean: Figures, text: Callable[[float], str]) -> Cell:
     """A mean over dates with its t in brackets."""
     if mean["mean"] is None:

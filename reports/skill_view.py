@@ -21,6 +21,7 @@ from reports.skill_tables import (
     decay_table,
     energy_table,
     parts_table,
+    rank_lead_table,
     ranking_table,
     right_share,
     symbols_table,
@@ -55,6 +56,7 @@ class SkillView:
     volatility_against: Sequence[Table]
     ranking: Table | None  # None: there are too few symbols
     decay: Table | None
+    rank_leads: Sequence[Table]
     parts: Sequence[Table]
     symbols: Table
     which_symbols: str
@@ -93,6 +95,7 @@ def skill_view(skill: Skill, charts: ReportCharts) -> SkillView:
         volatility_against=[against_table(skill, model, "volatility") for model in skill.models],
         ranking=ranking_table(skill) if ranks else None,
         decay=decay_table(skill) if ranks else None,
+        rank_leads=[rank_lead_table(skill, model) for model in skill.models if ranks],
         parts=[parts_table(skill, model) for model in skill.models],
         symbols=symbols_table(skill),
         which_symbols=_which_symbols(skill),

@@ -47,6 +47,7 @@ from sandbox.words import counted
 
 FORMAT = 1
 PIECE_BYTES = 256 << 20  # of paths, that are in memory at a time where no store keeps them
+INSTALL = "pip install 'kronos-sandbox[skill]'"
 PACKAGES = ("arch", "numpy", "pandas", "scipy", "torch")
 
 Frames = Mapping[str, pd.DataFrame]
@@ -167,7 +168,7 @@ def _scored(run: Prepared, draft: Draft, bar: Bar) -> Record:
     samples = {own.name: own.sampling.samples for own in run.asked}
     samples |= {own.name: own.samples for own in others}
     if not has_confidence_sets():
-        left_out.append("the model confidence set, as arch is not installed: pip install arch")
+        left_out.append(f"the model confidence set, as arch is not installed: {INSTALL}")
     return {
         "format": FORMAT,
         "title": run.title,
@@ -202,7 +203,7 @@ def _baselines(run: Prepared, bar: Bar, left_out: list[str]) -> list[Source]:
     samples = run.config.sampling.samples
     found: list[Source] = [BaselineSource(name=name, samples=samples) for name in BASELINES]
     if not garch.is_installed():
-        left_out.append("the GARCH(1,1) baseline, as arch is not installed: pip install arch")
+        left_out.append(f"the GARCH(1,1) baseline, as arch is not installed: {INSTALL}")
         return found
     frames = {symbol: run.candles.frames[symbol] for symbol in run.cells.symbols}
     with bar("Fitting GARCH", "symbols") as progress:

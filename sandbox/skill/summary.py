@@ -17,6 +17,7 @@ from sandbox.skill.evidence import (
     FEWEST_DATES,
     confidence_set,
     diebold_mariano,
+    mean_of,
     overlap,
 )
 from sandbox.skill.figures import Record, Scored, Shape, number
@@ -132,7 +133,8 @@ def _day(cells: Cells, dates: Array, place: int) -> str | None:
 def _against(
     kept: _AllScored, kinds: Kinds, dates: Array, horizons: Sequence[int]
 ) -> dict[str, Record]:
-    """Of every model against every other source: how much lower its losses are, and how surely."""
+    """Of every model against every other source: how much lower its losses are, how much higher its
+    rank IC on the same dates, and how surely."""
     return {
         model: {
             other: {str(h): _comparison(kept[model][h], kept[other][h], dates) for h in horizons}
@@ -151,6 +153,8 @@ def _comparison(own: Scored, other: Scored, dates: Array) -> Record:
         test = diebold_mariano(own.daily[daily][dates], other.daily[daily][dates], own.overlapping)
         skill = number(100 * (1 - ours / theirs)) if theirs > 0 else None
         found[name] = {"skill_pct": skill, **test.record()}
+    more = own.ranks.rank_ic[dates] - other.ranks.rank_ic[dates]
+    found["rank_ic"] = mean_of(more, own.overlapping).record()
     return found
 
 

@@ -26,7 +26,7 @@ def verdict(record: Record, kinds: Kinds, model: str, samples: int) -> str:
         )
     parts = [
         _distribution(span, kinds, model, h),
-        _ranking(figures),
+        _ranking(span, kinds, model, h),
         _band(figures, samples),
         _volatility(span, kinds, model, h),
     ]
@@ -81,8 +81,9 @@ def _loss(figures: Record, figure: str) -> float | None:
     return loss
 
 
-def _ranking(figures: Record) -> str:
+def _ranking(span: Record, kinds: Kinds, model: str, h: str) -> str:
     """Whether it knows which symbols will do better than others."""
+    figures = span["figures"][model][h]
     rank, own = figures["rank_ic"], figures["own_rank_ic"]
     if rank["mean"] is None:
         return "which symbols do better than others cannot be told from so few symbols"
@@ -97,12 +98,28 @@ def _ranking(figures: Record) -> str:
             f", of which {own['mean']:+.3f} is left without beta, volatility and reversal"
             f"{'' if left else ', no longer sure'}"
         )  # fmt: skip
-        return f"it {word} knows which symbols do better ({told}{still})"
+        more = _as_well(span, kinds, model, h)
+        return f"it {word} knows something of which symbols do better ({told}{still}){more}"
     if word := _surely(rank["t"], -1):
         return f"it {word} ranks symbols the wrong way round ({told})"
     needed = rank["dates_needed"]
     more = f"; t = {T_SURE:g} would take {needed:,} dates like these" if needed else ""
     return f"it does not show that it knows which symbols do better ({told}{more})"
+
+
+def _as_well(span: Record, kinds: Kinds, model: str, h: str) -> str:
+    """The naive source that orders symbols about as well; empty: none does."""
+    ranks = {
+        name: span["figures"][name][h]["rank_ic"]
+        for name, kind in kinds.items()
+        if kind != "model" and _surely(span["figures"][name][h]["rank_ic"]["t"])
+    }
+    if not ranks:
+        return ""
+    best = max(ranks, key=lambda name: ranks[name]["mean"])
+    if _surely(span["against"][model][best][h]["rank_ic"]["t"]):
+        return ""
+    return f", but is not shown to know more than {best} does ({ranks[best]['mean']:+.3f})"
 
 
 def _band(figures: Record, samples: int) -> str:

@@ -65,6 +65,7 @@ def span(dates, first, last):
                     for name, kind in SOURCES},
         "against": {
             model: {other: {str(h): {loss: comparison(4.5, 2.8) for loss in losses}
+                                    | {"rank_ic": mean(0.012, 1.1)}
                             for h in HORIZONS}
                     for other, _ in SOURCES if other != model}
             for model in models

@@ -18,7 +18,7 @@ from tests.conftest import make_checkpoint, make_frame
 
 SHORT = ["--start", "2021-01-04", "--end", "2021-06-30", "--lookback", "20", "--samples", "6",
          "--every", "5"]  # fmt: skip
-SMALL = [*SHORT, "--horizon", "2", "--signal", "none"]
+SMALL = [*SHORT, "--horizon", "2", "--signal", "none", "--end", "2021-02-26"]  # 8 dates
 OUT = ["--out", "out"]
 
 
@@ -87,9 +87,9 @@ def test_a_whole_folder_and_its_words(capsys, tmp_path, monkeypatch):
 def test_a_second_time_nothing_is_computed(capsys):
     assert main([*SMALL, *OUT]) == 0
     assert main([*SMALL, "--out", "again"]) == 0
-    assert record_of("again")["forecasts"] == {"computed": 0, "reused": 250}
+    assert record_of("again")["forecasts"] == {"computed": 0, "reused": 80}
     assert tables_equal("out", "again")
-    assert "0 forecasts computed, 250 taken from the store" in capsys.readouterr().out
+    assert "0 forecasts computed, 80 taken from the store" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("quick")
@@ -109,7 +109,7 @@ def test_what_was_interrupted_goes_on(quick, monkeypatch):
     assert main(both) == 1
     quick.predictor = lambda **_: real
     assert main(both) == 0
-    assert record_of()["forecasts"] == {"computed": 250, "reused": 250}
+    assert record_of()["forecasts"] == {"computed": 80, "reused": 80}
 
 
 @pytest.mark.usefixtures("quick")
@@ -179,6 +179,15 @@ def test_the_preset_asks_the_published_models_after_their_data(monkeypatch, caps
     assert "known is published" in error_of(capsys, "--preset", "publshed")
 
 
+@pytest.mark.hub
+def test_the_published_models_on_candles_that_they_have_not_seen():
+    options = ["--data", "sample:AAPL", "--samples", "4", "--every", "5", "--end", "2024-12-31"]
+    assert main(["--preset", "published", *options, *OUT]) == 0
+    record = record_of()
+    assert list(record["models"]) == ["mini", "small", "base"]
+    assert record["judged"] == "unseen" and record["dates"] >= 20
+
+
 @pytest.mark.usefixtures("quick")
 def test_what_is_left_out_is_said(capsys):
     assert main([*SMALL, *OUT]) == 0
@@ -190,7 +199,7 @@ def test_what_is_left_out_is_said(capsys):
 
 @pytest.mark.usefixtures("quick")
 def test_one_symbol_is_scored_without_ranks():
-    assert main([*SMALL, "--data", "sample:AAPL", *OUT]) == 0
+    assert main([*SHORT, "--data", "sample:AAPL", *OUT]) == 0
     record = record_of()
     assert record["spans"][record["judged"]]["figures"]["bundled"]["2"]["rank_ic"]["mean"] is None
     assert "cannot be told from so few symbols" in record["verdicts"]["bundled"]
@@ -275,8 +284,15 @@ def test_a_folder_that_is_no_skill_is_not_replaced(tmp_path, capsys):
     line = error_of(capsys, *SMALL, "--out", "mine", status=1)
     assert "exists and is not a folder of sandbox.skill: choose another --out" in line
     assert (tmp_path / "mine" / "notes.txt").read_text() == "dear"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_is_replaced_only_where_it_is_named(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "skill.json").write_text("an older one")
+    assert main([*SMALL, "--data", "sample:AAPL", *OUT]) == 0
+    assert record_of()["cells"] == 8
     for _ in range(2):
-        assert main([*SMALL, "--data", "sample:AAPL", *OUT]) == 0
         assert main([*SMALL, "--data", "sample:AAPL"]) == 0
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
         "skill-bundled-sample-AAPL", "skill-bundled-sample-AAPL-2",
