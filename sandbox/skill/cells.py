@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from feeds import bar_times, times_ns
+from feeds import NO_MEMBERS, Members, bar_times, times_ns
 from sandbox.config import Sampling
 from sandbox.errors import WindowError
 from sandbox.forecast.windows import Array, Calendar, Windows
@@ -41,9 +41,11 @@ class Cells:
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         calendar: Calendar | None,
+        members: Members = NO_MEMBERS,
     ) -> Cells:
-        """Raises WindowError where no symbol has the history, or nothing has come since."""
-        found = Windows.of(frames, sampling, asofs, calendar)
+        """Of symbols while they are members of their universe. Raises WindowError where none has
+        the history, or nothing has come since."""
+        found = Windows.of(frames, sampling, asofs, calendar, members)
         if not len(found):
             raise WindowError(
                 f"no symbol has {sampling.lookback} bars of history by {asofs[-1]:%Y-%m-%d}: set a "

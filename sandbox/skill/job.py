@@ -128,7 +128,9 @@ def prepare(config: SkillConfig) -> Prepared:
             )
         expect_context(models[own.model], own.sampling.lookback, "--lookback")
     longest = max(own.sampling.lookback for own in wanted)
-    cells = Cells.of(_whole(candles, config, longest), config.sampling, inside, calendar)
+    cells = Cells.of(
+        _whole(candles, config, longest), config.sampling, inside, calendar, candles.members
+    )
     return Prepared(
         config=config, asked=tuple(wanted), signals=tuple(signals), candles=candles,
         calendar=calendar, models=models, forecasters=forecasters, cells=cells,
@@ -239,7 +241,7 @@ def _fill(
                 before = len(cells) * nth + first
                 book = run.forecasters[own.model].book(
                     run.frames(own), own.sampling, asofs.tz_localize("UTC"),
-                    partial(_of_all, progress, before, total),
+                    partial(_of_all, progress, before, total), run.candles.members,
                 )  # fmt: skip
                 sources.append(ModelSource(name=own.name, samples=own.sampling.samples, book=book))
                 counts["computed"] += book.computed

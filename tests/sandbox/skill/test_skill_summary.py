@@ -276,3 +276,11 @@ def test_horizons_thin_out():
     assert cells_of(frames, sampling=far).horizons == [1, 2, 3, 4, 5, 10, 20, 50, 60]
     near = Sampling(lookback=90, horizon=60, samples=2)
     assert cells_of(frames, every=1, sampling=near).horizons == [1, 2, 3, 4, 5, 9]
+
+
+def test_a_symbol_is_scored_while_it_is_a_member(market):
+    times = bar_times(market)
+    first, last = times[60].value, times[80].value
+    found = Cells.of(market, SAMPLING, times, None, {"S01": ((first, last),)})
+    own = found.windows.asof_ns[found.symbol_of == found.symbols.index("S01")]
+    assert (own.min(), own.max(), len(own)) == (first, last, 21)
