@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +60,7 @@ def read_tries(path: Path) -> TriesFile:
     """The registry at `path`; an empty one where there is none."""
     name = path.name
     try:
-        content = path.read_bytes() if path.exists() else b""
+        content = _settled(path) if path.exists() else b""
     except OSError as error:
         return _nothing(f"{name} cannot be read: {one_line(error)}.")
     if not content:
@@ -83,6 +84,17 @@ def read_tries(path: Path) -> TriesFile:
             "left out: more may have been tried."
         )
     return found
+
+
+def _settled(path: Path) -> bytes:
+    """The file's bytes; where its last line has no end, once nobody is writing it any more."""
+    content = path.read_bytes()
+    while content and not content.endswith(b"\n"):
+        time.sleep(0.05)
+        before, content = content, path.read_bytes()
+        if content == before:
+            break
+    return content
 
 
 def _nothing(why: str) -> TriesFile:

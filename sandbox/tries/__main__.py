@@ -79,7 +79,7 @@ def _table(found: Sequence[Group], path: Path) -> Table:
     table = Table(title=f"Tries in {path}", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("Data", overflow="fold")
     table.add_column("Window", no_wrap=True)
-    table.add_column("Different tries", justify="right")
+    table.add_column("Tries", justify="right", no_wrap=True)
     table.add_column("Best Sharpe", justify="right", no_wrap=True)
     table.add_column("Of", overflow="fold")
     table.add_column("Last (UTC)", no_wrap=True)

@@ -43,7 +43,7 @@ class Registry:
     def read(self) -> Contents:
         """Raises TriesError where there is a file that cannot be opened."""
         try:
-            return read_contents(self.path.read_bytes() if self.path.exists() else b"")
+            return read_contents(_settled(self.path) if self.path.exists() else b"")
         except OSError as error:
             raise self._error("read", error) from error
 
@@ -138,6 +138,17 @@ class Registry:
     def _error(self, done: str, error: OSError) -> TriesError:
         reason = error.strerror or str(error)
         return TriesError(f"the registry of tries {self.path} cannot be {done} ({reason})")
+
+
+def _settled(path: Path) -> bytes:
+    """The file's bytes; where its last line has no end, once nobody is writing it any more."""
+    content = path.read_bytes()
+    while content and not content.endswith(b"\n"):
+        time.sleep(0.05)
+        before, content = content, path.read_bytes()
+        if content == before:
+            break
+    return content
 
 
 def _new(run: TriedRun, contents: Contents) -> bytes:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -216,6 +217,19 @@ def test_a_lock_that_is_never_given_back_is_one_error(registry, monkeypatch):
         registry.add(a_run(2))
     registry.add(a_run(2))
     assert len(names(registry)) == 2
+
+
+def test_a_line_that_is_being_written_is_waited_for(registry):
+    registry.add(a_run(1))
+    added = run_line(a_run(2))
+    with registry.path.open("ab", buffering=0) as file:
+        file.write(added[:100])
+        rest = threading.Timer(0.02, file.write, [added[100:]])
+        rest.start()
+        contents, seen = registry.read(), read_tries(registry.path)
+        rest.join()
+    assert (len(contents.tries), contents.damaged) == (2, 0)
+    assert (len(seen.tracks), seen.warnings) == (2, [])
 
 
 WRITER = """

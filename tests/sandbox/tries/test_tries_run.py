@@ -8,9 +8,12 @@ import pytest
 
 from reports.folder import read_run
 from reports.metrics import returns_of
+from sandbox.config import RunConfig
 from sandbox.errors import SandboxError
+from sandbox.progress import progress_bar
 from sandbox.run import job
 from sandbox.run.__main__ import main
+from sandbox.run.prepare import prepare
 from sandbox.run.tried import code_hash, registry_folder
 from sandbox.tries.registry import Registry
 from tests.conftest import write_no_report
@@ -130,6 +133,20 @@ def test_one_of_another_version_is_set_aside_with_a_note(tmp_path, capsys):
         capsys.readouterr().out
     )
     assert len(tries(tmp_path / "runs")) == 1
+
+
+def test_the_folder_of_a_paper_account_is_no_try(tmp_path):
+    """It is written by what writes a run's, and is not asked to be counted."""
+    config = RunConfig.of(
+        strategies=(TOPK,), start="2021-01-04", end="2021-01-29", lookback=20, signal="momentum",
+        controls=False,
+    )  # fmt: skip
+    with job.start_report() as report:
+        job.run_prepared(
+            prepare(config), out=tmp_path / "mine", bar=progress_bar, report=report, kept=None
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert "tries" not in json.loads((tmp_path / "mine" / "config.json").read_text())
 
 
 def test_a_run_that_fails_is_not_counted(tmp_path, monkeypatch):
