@@ -43,6 +43,7 @@ from .errors import (
     TimeError,
 )
 from .files import from_frames
+from .members import NO_MEMBERS, Members, were_members
 from .repairs import repair
 from .schema import normalise
 from .sessions import Hours, Sessions
@@ -57,6 +58,7 @@ __all__ = [
     "HIGH",
     "KNOWN_SPECS",
     "LOW",
+    "NO_MEMBERS",
     "OPEN",
     "VOLUME",
     "CandleError",
@@ -64,6 +66,7 @@ __all__ = [
     "ColumnError",
     "FeedError",
     "Hours",
+    "Members",
     "PriceError",
     "Sessions",
     "SourceError",
@@ -81,4 +84,5 @@ __all__ = [
     "times_ns",
     "validate",
     "values_of",
+    "were_members",
 ]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .bars import COLUMNS
 from .checks import check_openings
 from .errors import FeedError, SpecError, SymbolError
+from .members import NO_MEMBERS, Members
 from .spacing import opening_times
 from .steps import Steps
 from .words import nearest
@@ -43,7 +44,7 @@ class Candles:
 
     frames: Mapping[str, pd.DataFrame] = field(repr=False)
     spec: str
-    costs: str = "us"  # cost preset that suits the source: "us" or "ph"
+    costs: str = "us"  # cost preset that suits the source: "us", "ph", "cn" or "crypto"
     calendar: str | None = None  # trading calendar of the source's exchange, such as "XNYS"
     note: str | None = None  # flaw of a shipped universe, one sentence
     repairs: tuple[str, ...] = ()  # what repair changed, one sentence each
@@ -55,6 +56,9 @@ class Candles:
     # each it is known with its last bar
     ended: Mapping[str, int] | None = None
     started_ns: int | None = None  # an account that recorded these traded the bars after this
+    # by symbol when it belonged to the universe, in order, ns since 1970: it is traded and forecast
+    # at those bar times only; a symbol that is not in it always did
+    members: Members = field(default_factory=lambda: NO_MEMBERS, repr=False)
     # bars, by symbol, whose forecast failed or came too late when they were traded: ns since 1970
     unforecast: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
@@ -96,7 +100,7 @@ class Candles:
     def data_hash(self) -> str:
         """SHA-256 (hex) over symbols, times and values: the same for equal candles whatever file
         they came from and in whatever order their symbols stand. Opening times count where they
-        are not those that the spacing of the bars tells."""
+        are not those that the spacing of the bars tells, and membership where there is any."""
         digest = hashlib.sha256(b"candles-1")
         for symbol in sorted(self.frames):
             frame = self.frames[symbol]
@@ -110,13 +114,17 @@ class Candles:
             opens = self.opens[symbol]
             if not np.array_equal(opens, opening_times(pd.DatetimeIndex(frame.index))):
                 digest.update(b"opens|" + np.ascontiguousarray(opens, "<i8").tobytes())
+            if symbol in self.members:
+                spans = np.array(self.members[symbol], "<i8")
+                digest.update(b"members|" + spans.tobytes())
         return digest.hexdigest()
 
     def pick(self, symbols: Iterable[str]) -> Candles:
         """The same candles cut to `symbols`, in that order; raises `SymbolError`."""
         frames = {symbol: self[symbol] for symbol in symbols}
         opens = {symbol: self.opens[symbol] for symbol in frames}
-        return replace(self, frames=frames, opens=opens)
+        members = {symbol: self.members[symbol] for symbol in frames if symbol in self.members}
+        return replace(self, frames=frames, opens=opens, members=members)
 
     def between(self, start: When | None = None, end: When | None = None) -> Candles:
         """The bars stamped from `start` to `end`, both inclusive.

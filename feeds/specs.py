@@ -17,10 +17,12 @@ KNOWN_SPECS = (
     "sample:ph:ALI,BDO",
     "csv:PATH_OR_GLOB",
     "parquet:PATH_OR_GLOB",
+    "qlib:DIR?instruments=csi300&freq=day",
     "ccxt:EXCHANGE?symbols=A,B&timeframe=1h&since=2024-01-01",
     "paper:STATE.sqlite",
 )
-TIMES_KNOWN = ("sample", "ccxt", "paper")  # sources that say when each bar opened and closed
+# sources that say when each bar opened and closed
+TIMES_KNOWN = ("sample", "qlib", "ccxt", "paper")
 
 
 def load(
@@ -58,6 +60,10 @@ def load(
             candles = load_files(
                 scheme.lower(), rest, repair=repair, stamps=stamps, sessions=sessions
             )
+        case "qlib" if rest:
+            from .qlib import load_qlib
+
+            candles = load_qlib(rest, repair=repair, sessions=sessions)
         case "ccxt" if "?" in rest:
             from .ccxt.history import load_history  # with a client of exchanges: only where asked
 
@@ -72,7 +78,7 @@ def load(
 
 
 def _unknown(spec: str, scheme: str) -> SpecError:
-    near = nearest(scheme, ("sample", "csv", "parquet", "ccxt", "paper"))
+    near = nearest(scheme, ("sample", "csv", "parquet", "qlib", "ccxt", "paper"))
     hint = f"did you mean {near}? " if near and near != scheme.lower() else ""
     remedy = f"{hint}known are {' · '.join(KNOWN_SPECS)}"
     return SpecError(f"data spec {spec!r} is not known; {remedy}", value=spec, remedy=remedy)

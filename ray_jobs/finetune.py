@@ -114,7 +114,7 @@ def _fine_tune(args: argparse.Namespace) -> None:
     if config.workers.storage is not None:
         kept_place(Path(config.workers.storage), "--storage")
     candles, _ = load_data(config.candles)
-    for note in candles.timing:
+    for note in (*candles.repairs, *candles.timing):
         print(note)
     train, validate = config.periods.periods
     tuning = FineTuning.of(

@@ -66,7 +66,8 @@ def _infer(args: argparse.Namespace) -> None:
     asofs = bar_times_inside(candles, config.window)[:: args.every]
     source, _ = source_of(config.model, config.sampling.lookback, config.backend, calendar)
     with progress_bar("Forecasting", "forecasts") as progress:
-        filled = source.fill_store(candles.frames, config.sampling, asofs, progress)
+        frames, members = candles.frames, candles.members
+        filled = source.fill_store(frames, config.sampling, asofs, progress, members)
     for note in (*candles.timing, *filled.notes):
         print(note)
     print(

@@ -44,7 +44,7 @@ from ray_jobs.worker import (
 )
 from sandbox.checkpoints.card import read_card
 from sandbox.checkpoints.finetuned import FineTuned, finished
-from sandbox.checkpoints.series import series_before, series_hash
+from sandbox.checkpoints.series import series_before, series_hash, symbols_in
 from sandbox.errors import ConfigError, WorkerError
 from sandbox.forecast.model import expect_context
 from sandbox.run.folder import package_versions
@@ -92,7 +92,7 @@ class FineTuning:
             raise ConfigError(f"{out}: name a folder to fill")
         for stage in options.stage_names:
             options.config_of(stage, workers.workers)  # raises for a batch that cannot be shared
-        series = series_before(candles.frames, validate.end)
+        series = series_before(candles.frames, validate.end, candles.members)
         windows = windows_of(series, options, train, validate)
         objective, data_hash = objective_for(options, base), series_hash(series)
         decisive = {
@@ -209,7 +209,7 @@ class FineTuning:
                 "seen_until": base.seen_until and base.seen_until.isoformat(),
             },
             "data": {
-                "spec": self.spec, "hash": self.data_hash, "symbols": len(self.series),
+                "spec": self.spec, "hash": self.data_hash, "symbols": symbols_in(self.series),
             },
             "train": self.train.in_words(),
             "validate": self.validate.in_words(),

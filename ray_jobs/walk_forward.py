@@ -214,7 +214,7 @@ def _scores(plan: Plan, source: SignalSource, model: str) -> Iterator[tuple[int,
     naive = times.tz_localize(None)
     asofs = times[(naive >= first) & (naive < last)][:: plan.config.walk.score_every]
     with progress_bar(f"Forecasting, {model}", "forecasts") as progress:
-        book = source.book(frames, sampling, asofs, progress)
+        book = source.book(frames, sampling, asofs, progress, plan.candles.members)
     horizons = sorted({h for h in (*FIRST_BARS, sampling.horizon) if h <= sampling.horizon})
     yield 0, score_forecasts(book, frames, asofs, horizons)
     naive = asofs.tz_localize(None)

@@ -147,7 +147,7 @@ class Plan:
     def of(cls, config: WalkForwardConfig, folder: Path) -> Plan:
         """Raises ConfigError for folds that do not fit the data."""
         candles, calendar = load_data(config.candles)
-        every = series_before(candles.frames, FOREVER)
+        every = series_before(candles.frames, FOREVER, candles.members)
         if not every:
             raise ConfigError(f"{candles.spec}: no symbol has two bars")
         times = np.unique(np.concatenate([series.times for series in every.values()]))
@@ -183,7 +183,8 @@ class Plan:
 
     def windows(self, fold: Fold) -> tuple[WindowDataset, WindowDataset]:
         """To train and to validate on; raises ConfigError where there is none."""
-        series = series_before(self.candles.frames, fold.validate.end)
+        candles = self.candles
+        series = series_before(candles.frames, fold.validate.end, candles.members)
         try:
             return windows_of(series, self.config.training, fold.train, fold.validate)
         except TrainingError as error:

@@ -30,6 +30,7 @@ from reports.pages import chart_scripts, fills_script, load_templates, render
 from reports.quant import load_quantstats
 from reports.report_view import report_view
 from reports.sheets import drawing
+from reports.tries import all_tries
 from reports.verdicts import judged
 
 
@@ -41,6 +42,7 @@ def write_report(folder: Path) -> Path:
         metrics: dict[str, Any] = all_figures(run)
         metrics |= judged(run, metrics)
         metrics["costs"] = all_costs(run, metrics)
+        metrics["tries"] = all_tries(run, metrics)
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
         write_whole(folder / "metrics.json", text + "\n")
         write_whole(folder / fills.FILE, fills_html(run))

@@ -17,11 +17,13 @@ from reports.curves import ReportCharts
 from reports.folder import RecordedPortfolio, Run
 from reports.formats import counted
 from reports.metrics import spans_of
+from reports.overfitting import FEWEST_TRIES
 from reports.quant import FEWEST_DAYS
 from reports.sheets import FOLDER, sheet_files
 from reports.sweeps import subjects
 from reports.symbols import SymbolTables, symbol_tables
 from reports.tables import FiguresOf, Table, controls_table, figures_table, sweep_table
+from reports.tries_words import HEADS
 from reports.verdicts import signal_of
 
 _SWITCHES = {"controls": "--no-controls", "with_benchmark": "--no-benchmark"}  # on unless said
@@ -63,6 +65,16 @@ class ControlsView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TriesView:
+    """How often one has looked; `sentence` is for the top of the page."""
+
+    sentence: str
+    sentences: Mapping[str, str]  # by what they are about
+    registry: str
+    fewest: int = FEWEST_TRIES
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportView:
     title: str
     facts: str
@@ -77,6 +89,7 @@ class ReportView:
     charts: Sequence[ChartView]
     sweeps: Sequence[Table]
     controls: ControlsView | None
+    tries: TriesView | None  # None: the run is not counted as a try
     strategies: Sequence[StrategyDetails]
     analyzers: Table | None
     costs_title: str
@@ -104,6 +117,7 @@ def report_view(run: Run, metrics: Mapping[str, Any], charts: ReportCharts) -> R
         charts=[chart_view(chart) for chart in charts.charts],
         sweeps=[_sweep(run, metrics, *sweep) for sweep in metrics["sweeps"].items()],
         controls=_controls(run, metrics),
+        tries=_tries(metrics),
         strategies=_details(run),
         analyzers=_analyzers(run),
         costs_title=f"Costs: {preset}" if preset else "Costs",
@@ -242,6 +256,15 @@ def _controls(run: Run, metrics: Mapping[str, Any]) -> ControlsView | None:
         judged = f"the days after {run.seen_until:%Y-%m-%d}"
     return ControlsView(
         tables=tables, judged=judged, days=verdict["days"], block_days=verdict["block_days"]
+    )
+
+
+def _tries(metrics: Mapping[str, Any]) -> TriesView | None:
+    found = metrics.get("tries")
+    return found and TriesView(
+        sentence=found["sentence"],
+        sentences=dict(zip(HEADS, found["sentences"], strict=True)),
+        registry=found["registry"],
     )
 
 

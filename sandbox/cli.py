@@ -96,6 +96,7 @@ def add_data_options(target: argparse._ActionsContainer) -> None:
     group = target.add_argument_group("data")
     option(
         group, "data", "sample, sample:ph, sample:AAPL,NVDA, csv:FILES, parquet:FILES, "
+        "qlib:DIR?instruments=...&freq=day, "
         "ccxt:EXCHANGE?symbols=...&timeframe=...&since=..., paper:STATE", metavar="SPEC",
     )  # fmt: skip
     option(

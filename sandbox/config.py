@@ -234,6 +234,28 @@ class InferConfig(Config):
     sampling: Sampling
 
 
+@dataclass(frozen=True, kw_only=True)
+class SkillOptions:
+    """What is scored, beside what, and how often."""
+
+    models: Texts = ("bundled",)  # checkpoint names
+    variants: Texts = ()  # further settings of the models: temperature=0.6,top_p=0.9
+    signals: Texts = ("momentum", "reversal", "volatility", "random")  # naive ones; "none"
+    every: Annotated[int, Field(ge=1)] = 1  # bar times from one asof to the next
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SkillConfig(Config):
+    """What decides the scores of forecasts. The model of `model` is each of `skill.models`."""
+
+    skill: SkillOptions
+    candles: CandleOptions
+    window: Window
+    model: ModelOptions
+    backend: BackendOptions
+    sampling: Sampling
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ForecastConfig(Config):
     """What decides a forecast."""

@@ -1,8 +1,8 @@
 """Buy every symbol in equal parts and hold: what no forecast at all would earn.
 
 `symbol` holds that one instead. A symbol that begins to trade later, or one whose data end, is a
-reason to split the portfolio equally once more; nothing else is. It pays the same costs as any
-other strategy.
+reason to split the portfolio equally once more, and so is one that joins its universe or leaves it;
+nothing else is. It pays the same costs as any other strategy.
 """
 
 from sandbox import CandleFeed, Strategy
@@ -17,8 +17,9 @@ class BuyAndHold(Strategy):
         self.universe: list[CandleFeed] = []
 
     def next(self) -> None:
+        self.unlisted |= {data for data in self.universe if not data.is_member}
         begun = [data for data in self.tradable() if data in self.unlisted] if self.unlisted else []
-        universe = [data for data in self.universe if not data.ended] + begun
+        universe = [d for d in self.universe if d.is_member and not d.ended] + begun
         if universe != self.universe:
             self.unlisted -= set(begun)
             self.universe = universe

@@ -8,7 +8,8 @@ more than k; and where names are too few to fill the places, it sells all the sa
 
 The money that is free is split over the free places. What is held is left alone, as in Qlib, and
 so drifts from equal parts; `equalize` brings it back to 1/k each time. A name without a forecast
-now is neither bought nor sold, nor is one without a bar.
+now is neither bought nor sold, nor is one without a bar; but one that is no member of its universe
+any more ranks last, as in Qlib, and so is among the first to be sold.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,7 +58,8 @@ class TopK(Strategy):
         if self.due:
             score, held = SCORES[self.p.score], self.weights()
             scores = {data: score(forecast) for data, forecast in self.forecasts().items()}
-            keep, new = self.drop_out(held, scores)
+            left = {data: -inf for data in held if data.has_bar and not data.is_member}
+            keep, new = self.drop_out(held, scores | left)
             fixed = [data for data in keep if not (self.p.equalize and data in scores)]
             sized = [data for data in keep if data not in fixed] + new
             free = max(0.0, 1 - sum(held[data] for data in fixed))

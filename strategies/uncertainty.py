@@ -17,7 +17,7 @@ Then all weights shrink alike until the portfolio's volatility is no more than t
     portfolio volatility ** 2 = (1 - c) * sum((w * v) ** 2) + c * sum(w * v) ** 2
 
 which takes every pair of names to be correlated by `correlation` c; 0.5 is usual for large stocks
-of one market. A held name without a forecast now is left alone.
+of one market. A held name without a forecast now is left alone, unless it has left its universe.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ class UncertaintySized(Strategy):
                 target_vol=self.p.target_vol_pct / 100,
                 correlation=self.p.correlation,
             )
-            unknown = [data for data in self.held() if data not in forecasts]
+            unknown = [d for d in self.held() if d not in forecasts and d.is_member]
             self.order_target_weights(weights, keep=unknown)
 
     def volatility(self, data: CandleFeed, forecast: Forecast) -> float:

@@ -27,6 +27,7 @@ from sandbox.interrupts import leave
 from sandbox.words import safe_name
 
 if TYPE_CHECKING:
+    from feeds import Candles
     from kronos import Forecast
 
 PAST_BARS_DRAWN = 60
@@ -63,6 +64,7 @@ def _forecast(args: argparse.Namespace) -> None:
     candles, calendar = load_data(config.candles)
     frame = candles[args.symbol]
     asof = _asof(frame, args.symbol, args.asof)
+    _expect_member(candles, args.symbol, asof)
     model, sampling = config.model, config.sampling
     checkpoint = checkpoint_at(model.model, sampling.lookback, asof)
     predictor = checkpoint.predictor(device=model.device, dtype=model.dtype)
@@ -81,6 +83,20 @@ def _asof(frame: pd.DataFrame, symbol: str, day: date | None) -> pd.Timestamp:
     if not len(known):
         raise WindowError(f"{symbol} has no bar by {day}: its first is {frame.index[0]:%Y-%m-%d}")
     return pd.Timestamp(known[-1])
+
+
+def _expect_member(candles: Candles, symbol: str, asof: pd.Timestamp) -> None:
+    """Nothing is forecast of a symbol while it does not belong to its universe."""
+    spans = candles.members.get(symbol)
+    if spans is None or any(first <= asof.value <= last for first, last in spans):
+        return
+    closes = pd.DatetimeIndex(candles[symbol].index).as_unit("ns")
+    inside = [closes[(closes.asi8 >= first) & (closes.asi8 <= last)] for first, last in spans]
+    texts = [f"from {own[0]:%Y-%m-%d} to {own[-1]:%Y-%m-%d}" for own in inside if len(own)]
+    raise WindowError(
+        f"{symbol} is no member of its universe at {asof:%Y-%m-%d}: it was "
+        f"{' and '.join(texts) or 'never one'}; choose another --asof"
+    )
 
 
 def _draw(forecast: Forecast, frame: pd.DataFrame, out: Path) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from feeds import NO_MEMBERS, Members
 from kronos import Forecast
 from sandbox.config import Sampling
 from sandbox.forecast.paths import Paths
@@ -102,4 +103,8 @@ class SignalSource(Protocol):
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
-    ) -> Forecasts: ...
+        members: Members = NO_MEMBERS,
+    ) -> Forecasts:
+        """Of every symbol at those `asofs` at which it has a bar and is a member of its universe
+        (`feeds.Candles.members`)."""
+        ...

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 import kronos
+from feeds import NO_MEMBERS, Members
 from kronos import Checkpoint, Forecast
 from sandbox.config import BackendOptions, ModelOptions, Sampling
 from sandbox.errors import ConfigError, WindowError
@@ -207,9 +208,10 @@ class WalkForwardSource:
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
+        members: Members = NO_MEMBERS,
     ) -> StitchedBook:
         """Raises WindowError for asofs outside of the folds' test parts."""
-        windows = Windows.of(frames, sampling, asofs, self._calendar)
+        windows = Windows.of(frames, sampling, asofs, self._calendar, members)
         books = [
             (part, self._sources[part.start_ns].book_of(own, sampling, told))
             for part, own, told in self._shares(windows, progress)
@@ -222,9 +224,10 @@ class WalkForwardSource:
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
+        members: Members = NO_MEMBERS,
     ) -> Filled:
         """As `KronosSource.fill_store`; the folder is the one that has a set for every fold."""
-        windows = Windows.of(frames, sampling, asofs, self._calendar)
+        windows = Windows.of(frames, sampling, asofs, self._calendar, members)
         filled = [
             self._sources[part.start_ns].fill_store_of(own, sampling, told)
             for part, own, told in self._shares(windows, progress)

@@ -24,7 +24,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from feeds import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME
+from feeds import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, NO_MEMBERS, OPEN, VOLUME, Members
 from kronos.inference.draws import uniforms
 from sandbox.config import Sampling
 from sandbox.errors import ConfigError
@@ -91,8 +91,10 @@ class NaiveSource:
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
+        members: Members = NO_MEMBERS,
     ) -> ForecastBook:
-        book = self.book_of(Windows.of(frames, sampling, asofs, self._calendar), sampling)
+        windows = Windows.of(frames, sampling, asofs, self._calendar, members)
+        book = self.book_of(windows, sampling)
         if progress:
             progress(len(book), len(book))
         return book

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from feeds import NO_MEMBERS, Members
 from kronos import Checkpoint, Forecast
 from sandbox.config import NO_STORE, BackendOptions, ModelOptions, Sampling
 from sandbox.errors import WindowError
@@ -93,6 +94,7 @@ class KronosSource:
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
+        members: Members = NO_MEMBERS,
     ) -> ForecastBook:
         """The paths are in memory where there is no store or they are few, else in a file on disk
         that goes with the book.
@@ -100,7 +102,7 @@ class KronosSource:
         Raises MemoryShortError where memory does not hold what is in it, StoreError where the store
         cannot be used or there is no room on disk.
         """
-        windows = Windows.of(frames, sampling, asofs, self._calendar)
+        windows = Windows.of(frames, sampling, asofs, self._calendar, members)
         return self.book_of(windows, sampling, progress)
 
     def book_of(
@@ -128,9 +130,10 @@ class KronosSource:
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
+        members: Members = NO_MEMBERS,
     ) -> Filled:
         """Compute what the store lacks and keep it there: a piece at a time is in memory."""
-        windows = Windows.of(frames, sampling, asofs, self._calendar)
+        windows = Windows.of(frames, sampling, asofs, self._calendar, members)
         return self.fill_store_of(windows, sampling, progress)
 
     def fill_store_of(

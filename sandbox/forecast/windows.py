@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feeds import COLUMNS, times_ns
+from feeds import COLUMNS, NO_MEMBERS, Members, times_ns, were_members
 from kronos import Forecast, series_key
 from kronos.prepare import bar_stamps
 from sandbox.config import Sampling
@@ -57,8 +57,10 @@ class Windows:
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         calendar: Calendar | None = None,
+        members: Members = NO_MEMBERS,
     ) -> Windows:
-        """Those that end at one of `asofs`, of every symbol that has a bar then and L bars by then.
+        """Those that end at one of `asofs`, of every symbol that has a bar then and L bars by then,
+        and that is a member of its universe then (`feeds.Candles.members`), whatever it was before.
 
         Without a calendar the bars themselves tell when the next ones close. Refused where memory
         does not hold them all; what a caller means to keep of each is its own to count.
@@ -70,7 +72,8 @@ class Windows:
         ends: list[Array] = []
         offset = 0
         for symbol, own in zip(frames, times, strict=True):
-            rows = np.flatnonzero(np.isin(own, wanted_ns))
+            wanted = np.isin(own, wanted_ns) & were_members(members, symbol, own)
+            rows = np.flatnonzero(wanted)
             ends.append(offset + rows[rows >= sampling.lookback - 1])
             symbols += [symbol] * len(ends[-1])
             offset += len(own)

@@ -117,8 +117,8 @@ class Rerun:
         traded = bars_of(market).as_unit("ns").asi8
         asofs = pd.DatetimeIndex(due_times(traded, str(self.loaded.params["rebalance"])), tz="UTC")
         if self.asks[0]:
-            return self.source.book(known, self.sampling, asofs, progress)
-        return NaiveSource(STAND_IN).book(known, self.sampling, asofs)
+            return self.source.book(known, self.sampling, asofs, progress, market.members)
+        return NaiveSource(STAND_IN).book(known, self.sampling, asofs, None, market.members)
 
     def _outcome(self, result: Result, market: Market) -> Outcome:
         bars = bars_of(market)

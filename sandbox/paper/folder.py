@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from feeds import NO_MEMBERS, Members
 from sandbox.config import RunConfig, Sampling
 from sandbox.errors import AccountError
 from sandbox.forecast.book import ForecastBook, Forecasts, SignalSource
@@ -92,8 +93,9 @@ class _RecordedSource:
         sampling: Sampling,
         asofs: pd.DatetimeIndex,
         progress: Progress | None = None,
+        members: Members = NO_MEMBERS,
     ) -> Forecasts:
-        windows = Windows.of(frames, sampling, asofs, self._calendar)
+        windows = Windows.of(frames, sampling, asofs, self._calendar, members)
         paths = room_for_paths(windows.asof_ns, sampling, self._folder)
         shape = sampling.samples, sampling.horizon, -1
         absent: list[int] = []

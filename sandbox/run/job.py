@@ -22,6 +22,7 @@ from sandbox.run.kept import KeptBacktests
 from sandbox.run.portfolios import Kept, Portfolio, Trading, trade
 from sandbox.run.prepare import Prepared, prepare
 from sandbox.run.record import notes, record
+from sandbox.run.tried import count, tried_run, tries_record
 from sandbox.trading.engine import Backtest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,14 +52,14 @@ def run_job(config: RunConfig, *, out: Path | None, bar: Bar) -> Finished:
 
 
 def _run(run: Prepared, out: Path | None, bar: Bar, report: ReportProcess) -> Finished:
-    return run_prepared(run, out=out, bar=bar, report=report, kept=_kept(run))
+    return run_prepared(run, out=out, bar=bar, report=report, kept=_kept(run), is_try=True)
 
 
 def run_prepared(
     run: Prepared, *, out: Path | None, bar: Bar, report: ReportProcess, kept: Reused | None,
-    more_notes: Sequence[str] = (),
+    more_notes: Sequence[str] = (), is_try: bool = False,
 ) -> Finished:  # fmt: skip
-    """Trade what is not `kept`, and write the run folder."""
+    """Trade what is not `kept`, and write the run folder; one that is a try is counted."""
     with run_folder(run.default_folder, out) as draft:
         draft.log(_title(run))
         with _timed(draft.log, "forecasts"), bar("Forecasting", "forecasts") as progress:
@@ -71,13 +72,19 @@ def run_prepared(
         if kept is not None and kept.reused:
             draft.log(f"{kept.reused} of {len(plan)} backtests were kept from before")
         all_notes = [*notes(run, traded), *own_book.notes, *more_notes]
-        _write(draft, traded, all_notes, record(run, traded, all_notes))
+        content, tried = record(run, traded, all_notes), None
+        if is_try:
+            tried = tried_run(run, traded)
+            content["tries"] = tries_record(tried, draft.folder)
+        _write(draft, traded, all_notes, content)
         with _timed(draft.log, "report"), bar("Reporting", "pages") as progress:
             write_report(draft.folder, report)
             # each strategy has a tear sheet, of a sweep the best combination
             pages = 1 + len({strategy.sweep_of or strategy.name for strategy in run.strategies})
             progress(pages, pages)
         metrics = json.loads((draft.folder / "metrics.json").read_text(encoding="utf-8"))
+    if tried is not None:
+        all_notes += _counted_tries(metrics, count(tried, draft.folder), draft)
     return Finished(
         folder=draft.folder, name=run.name, title=_title(run), metrics=metrics,
         notes=tuple(all_notes),
@@ -120,6 +127,14 @@ def _kept(run: Prepared) -> KeptBacktests | None:
 
 def _counted(book: Forecasts) -> str:
     return f"{book.computed:,} forecasts computed, {book.reused:,} taken from the store"
+
+
+def _counted_tries(metrics: Mapping[str, Any], said: list[str], draft: Draft) -> list[str]:
+    """What the report says of tries, and what went wrong with counting them, which is logged."""
+    for line in said:
+        draft.log(line)
+    report = metrics.get("tries") or {}
+    return [report["sentence"], *said] if report else said
 
 
 def _title(run: Prepared) -> str:

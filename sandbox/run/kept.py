@@ -99,7 +99,7 @@ def _market_text(market: Market) -> str:
     rest = {
         "start": market.start.isoformat(), "end": market.end.isoformat(),
         "account": asdict(market.account), "warmup_bars": market.warmup_bars,
-        "ended": market.ended, "as_on_paper": market.as_on_paper,
+        "ended": market.ended, "members": market.members, "as_on_paper": market.as_on_paper,
         "unforecast": {symbol: sorted(bars) for symbol, bars in market.unforecast.items()},
         "analyzers": [[asked.label, str(asked.cls), asked.params] for asked in market.analyzers],
     }  # fmt: skip

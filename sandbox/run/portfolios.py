@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from feeds import NO_MEMBERS, Members
 from kronos import Forecast
 from sandbox.config import Param
 from sandbox.cores import over_cores
@@ -77,6 +78,7 @@ class Market:
     account: Account
     opens: Mapping[str, NDArray[np.int64]] | None = None  # as `feeds.Candles.opens`
     ended: Mapping[str, int] | None = None  # as `feeds.Candles.ended`
+    members: Members = field(default_factory=lambda: NO_MEMBERS)  # as `feeds.Candles.members`
     unforecast: Mapping[str, Collection[int]] = field(default_factory=dict)  # as `feeds.Candles`'
     warmup_bars: int = WARMUP_BARS
     as_on_paper: bool = False  # as in `FrameSource`
@@ -86,7 +88,7 @@ class Market:
         """Its bars, one bar time after the other."""
         return FrameSource(
             self.frames, self.start, self.end, opens=self.opens, ended=self.ended,
-            warmup_bars=self.warmup_bars, as_on_paper=self.as_on_paper,
+            members=self.members, warmup_bars=self.warmup_bars, as_on_paper=self.as_on_paper,
         )  # fmt: skip
 
 

@@ -98,7 +98,8 @@ class Prepared:
     def books(self, progress: Progress) -> dict[str, Forecasts]:
         """The forecasts of the run's own signal and of its controls', by signal name."""
         frames, sampling, asofs = self.candles.frames, self.config.sampling, self.asofs()
-        book = self.forecaster.source.book(frames, sampling, asofs, progress)
+        members = self.market.members
+        book = self.forecaster.source.book(frames, sampling, asofs, progress, members)
         if not len(book) and not self.market.as_on_paper:  # there it was so, and it was traded
             raise WindowError(
                 f"no symbol has {sampling.lookback} bars of history by {self.market.end:%Y-%m-%d}: "
@@ -133,8 +134,8 @@ def prepare(config: RunConfig) -> Prepared:
         candles=candles,
         market=Market(
             frames=market.frames, opens=market.opens, start=start, end=end, ended=market.ended,
-            as_on_paper=market.started_ns is not None, unforecast=market.unforecast,
-            account=account_of(config, candles),
+            members=market.members, as_on_paper=market.started_ns is not None,
+            unforecast=market.unforecast, account=account_of(config, candles),
             analyzers=asked_analyzers(config.comparison.analyzers),
         ),
         forecaster=forecaster_of(config, calendar),

@@ -1,4 +1,4 @@
-"""How good forecasts were, as numbers: CRPS, coverage of a band, rank correlation.
+"""How good forecasts were, as numbers: CRPS, energy score, coverage, PIT, rank correlation.
 
 Knows samples and outcomes as arrays; nothing of models, candles or files.
 """
@@ -54,6 +54,69 @@ def covered(samples: Floats, outcome: Floats) -> float:
     _check_shapes(samples, outcome)
     low, high = np.quantile(samples, BAND, axis=1, method="weibull")
     return float(((outcome >= low) & (outcome <= high)).mean())
+
+
+def inside_bands(samples: Floats, outcome: Floats, levels: Sequence[float]) -> NDArray[np.bool_]:
+    """Which of the N outcomes lie in the central band of each level: `[N, len(levels)]`.
+
+    samples: `[N, S]`. outcome: `[N]`, in the same unit. A level of 0.9 is the band from the 5 % to
+    the 95 % quantile, edges included, with quantiles as in `covered`; what `honest_coverage` says
+    holds of each. Raises ValueError where the shapes do not fit.
+    """
+    _check_shapes(samples, outcome)
+    tails = (1 - np.asarray(levels, dtype=float)) / 2
+    edges = np.quantile(samples, np.concatenate([tails, 1 - tails]), axis=1, method="weibull")
+    low, high = edges[: len(tails)], edges[len(tails) :]  # [levels, N]
+    inside: NDArray[np.bool_] = ((outcome >= low) & (outcome <= high)).T
+    return inside
+
+
+def honest_coverage(level: float, samples: int) -> float:
+    """The share of outcomes in a band of that level where they are drawn as the samples are: the
+    level, or (S - 1) / (S + 1) where S samples do not reach so far out."""
+    return min(level, (samples - 1) / (samples + 1))
+
+
+def pit(samples: Floats, outcome: Floats, noise: Floats) -> Floats:
+    """Probability integral transform: where in its forecast each outcome lies, `[N]` in [0, 1).
+
+    samples: `[N, S]`. outcome: `[N]`, in the same unit. noise: `[N]`, uniform in [0, 1). The rank
+    of the outcome among the samples, at random among equal ones, spread evenly over its step of
+    1 / (S + 1): exactly uniform where outcomes are drawn as the samples are (randomised PIT;
+    Czado, Gneiting and Held 2009). Raises ValueError where the shapes do not fit.
+    """
+    _check_shapes(samples, outcome)
+    below = (samples < outcome[:, None]).sum(1)
+    equal = (samples == outcome[:, None]).sum(1)
+    out: Floats = (below + noise * (equal + 1)) / (samples.shape[1] + 1)
+    return np.minimum(out, np.nextafter(1, 0))
+
+
+def fair_energy(samples: Floats, outcome: Floats) -> Floats:
+    """Energy score of sampled vectors: `[N]`, lower is better.
+
+    samples: `[N, S, D]`, S at least 2. outcome: `[N, D]`, in the same unit. The score of Gneiting
+    and Raftery (2007) with Euclidean distances, in the estimator whose expectation does not depend
+    on S (see `fair_crps`, which it is for D = 1). Raises ValueError where the shapes do not fit or
+    S is below 2.
+    """
+    if samples.ndim != 3 or outcome.shape != (samples.shape[0], samples.shape[2]):
+        raise ValueError(
+            f"samples must be [N, S, D] and outcomes [N, D], got {list(samples.shape)} and "
+            f"{list(outcome.shape)}"
+        )
+    count = samples.shape[1]
+    if count < 2:
+        raise ValueError(f"an energy score needs 2 samples a forecast or more, got {count}")
+    distance = np.sqrt(((samples - outcome[:, None]) ** 2).sum(2)).mean(1)
+    centred = samples - samples.mean(1, keepdims=True)  # keeps the squares below exact
+    squares = (centred**2).sum(2)  # [N, S]
+    products = centred @ centred.transpose(0, 2, 1)  # [N, S, S]
+    apart = np.sqrt(np.maximum(squares[:, :, None] + squares[:, None] - 2 * products, 0))
+    within = np.arange(count)
+    apart[:, within, within] = 0  # what rounding makes of them is no distance
+    out: Floats = distance - apart.sum((1, 2)) / (2 * count * (count - 1))
+    return out
 
 
 def rank_correlation(score: Floats, outcome: Floats) -> float:

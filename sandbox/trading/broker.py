@@ -23,7 +23,7 @@ from sandbox.trading.costs import BPS, ROUNDING, CostModel, Liquidity, Terms
 from sandbox.trading.execution import ExecutingBroker, same
 from sandbox.trading.feed import CandleFeed
 from sandbox.trading.ledger import Decision, Holding, Ledger
-from sandbox.trading.orders import check_begun, check_order, kind_of, put_on_steps
+from sandbox.trading.orders import check_begun, check_member, check_order, kind_of, put_on_steps
 from sandbox.trading.seals import Seals
 
 MOST_CUSHION = 0.5  # set aside beyond what a buy asks for, since its price may move until it fills
@@ -44,7 +44,8 @@ class CostedBroker(ExecutingBroker):
     `sandbox.trading.execution` says what fills when inside a bar. A buy dearer than the cash is cut
     to what the cash pays for, with all its costs, and `order.info.cash_cut` says so. What the
     volume cap leaves over waits for later bars. A symbol whose data have ended is sold at
-    the next bar time, at its last close, and its orders are cancelled.
+    the next bar time, at its last close, and its orders are cancelled. A buy that still waits
+    after the first bar at which its symbol is no member of its universe is cancelled.
     """
 
     _running: list[CandleFeed]  # symbols whose data have not ended
@@ -94,6 +95,7 @@ class CostedBroker(ExecutingBroker):
 
     def buy(self, owner: Any, data: CandleFeed, size: float, *rest: Any, **more: Any) -> bt.Order:
         check_begun(data, "buy")
+        check_member(data)
         return super().buy(owner, data, size, *rest, **more)
 
     def sell(self, owner: Any, data: CandleFeed, size: float, *rest: Any, **more: Any) -> bt.Order:
@@ -171,6 +173,7 @@ class CostedBroker(ExecutingBroker):
             self.check_submitted()
         if self.pending:
             self._work_off_pending()
+            self._let_leavers_go()
         self._seals.keep_only(self.pending)
         self._get_value()
 
@@ -250,6 +253,12 @@ class CostedBroker(ExecutingBroker):
                     self._discard(order)
             if self.positions[data].size:
                 self._settle(data)
+
+    def _let_leavers_go(self) -> None:
+        """Buys that still wait are cancelled once their symbol has left its universe."""
+        for order in [o for o in self.pending if o.isbuy() and not o.data.is_member]:
+            if order.alive():  # else it went with an order that it hung on
+                self._discard(order)
 
     def _settle(self, data: CandleFeed) -> None:
         """Sell a position at its last close: no volume is left to have an impact on."""

@@ -100,15 +100,23 @@ class Engine:
         )
         self._cerebro = self._set_up()
         self._ended: set[str] = set()
+        self._outside: Collection[str] = ()
         self._bars_decided = 0
         self._fills_told = self._decisions_told = 0
 
-    def step(self, time_ns: int, bars: Mapping[str, Candle], ended: Collection[str] = ()) -> Step:
+    def step(
+        self,
+        time_ns: int,
+        bars: Mapping[str, Candle],
+        ended: Collection[str] = (),
+        outside: Collection[str] = (),
+    ) -> Step:
         """Bars close: orders of before are filled in them, the strategy decides, books are kept.
 
         time_ns: when the bars close, in ns since 1970, later than every bar time before. bars: by
-        symbol. ended: symbols of which no bar will come; what is held of them is sold. After a
-        strategy's `runstop()` it decides no more; its orders and positions go on.
+        symbol. ended: symbols of which no bar will come; what is held of them is sold. outside:
+        symbols that are no members of their universe at this close; what is held of them can be
+        sold. After a strategy's `runstop()` it decides no more; its orders and positions go on.
         Raises SourceError for bars that cannot be, and whatever the strategy raises.
         """
         self._check(bars, ended)
@@ -116,6 +124,10 @@ class Engine:
         for symbol in ended:
             self._feeds[symbol].ended = True
             self._ended.add(symbol)
+        if outside is not self._outside:
+            self._outside = outside
+            for symbol, feed in self._feeds.items():
+                feed.is_member = symbol not in outside
         for symbol, candle in bars.items():
             self._feeds[symbol].deliver(candle)
         self._cerebro.take_bars()
@@ -233,7 +245,7 @@ def run_backtest(
     for time_ns, candles, ended in source:
         if before_bar is not None:
             before_bar(time_ns)
-        step = engine.step(time_ns, candles, ended)
+        step = engine.step(time_ns, candles, ended, source.outside(time_ns))
         if step.close is not None:
             done += 1
             if on_bar is not None:

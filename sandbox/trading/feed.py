@@ -49,6 +49,7 @@ class CandleFeed(bt.feed.DataBase):  # type: ignore[misc]
         self._run_clock: Clock = self.p.clock  # `_clock` is a word of Backtrader's
         self.overlaps: bool = self.p.overlaps
         self.ended = False  # whether it is known that no bar will come
+        self.is_member = True  # of its universe now: if not, it can only be sold
         self.last_close = NAN  # as `close[0]`, without Backtrader's way to it
         self._bar_ns: int | None = None  # when the latest bar closed
         self._latest = Candle(NEVER, NAN, NAN, NAN, NAN, NAN, NAN)

@@ -28,6 +28,15 @@ def check_begun(data: CandleFeed, what: str) -> None:
         )
 
 
+def check_member(data: CandleFeed) -> None:
+    """Nothing is bought of a symbol that does not belong to its universe now."""
+    if not data.is_member:
+        raise StrategyError(
+            f"buy of {data.symbol} after its bar of {data.asof:%Y-%m-%d %H:%M}: it is no member of "
+            "its universe now and can only be sold; take symbols to buy from self.tradable()"
+        )
+
+
 def check_order(order: bt.Order) -> None:
     """An unknown kind, or a number that is none, is an error where it is given.
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feeds import opening_times, times_ns, values_of
+from feeds import NO_MEMBERS, Members, opening_times, times_ns, values_of, were_members
 from feeds.bars import NS_PER_DAY
 from sandbox.errors import WindowError
 
@@ -89,12 +89,14 @@ class FrameSource:
         *,
         opens: Opens | None = None,
         ended: Mapping[str, int] | None = None,
+        members: Members = NO_MEMBERS,
         warmup_bars: int = WARMUP_BARS,
         as_on_paper: bool = False,
     ) -> None:
         """`start` and `end` are inclusive bar times, UTC. `opens` are by default those that the
         spacing of a symbol's bars tells. `ended`: the bar time, in ns since 1970, from which on it
-        is known that a symbol has ended. Raises WindowError where there is no candle."""
+        is known that a symbol has ended. `members`: as `feeds.Candles.members`. Raises WindowError
+        where there is no candle."""
         rows = _rows(frames, start, end, warmup_bars, quiet_ones=as_on_paper)
         whole_opens = opens_by_spacing(frames) if opens is None else opens
         self.start = start
@@ -103,6 +105,8 @@ class FrameSource:
         self.opens = {symbol: whole_opens[symbol][own] for symbol, own in rows.items()}
         self._times = {symbol: times_ns(frame) for symbol, frame in self.handed_out.items()}
         self._bar_times = np.unique(np.concatenate(list(self._times.values())))
+        self._members = members
+        self._changes_ns, self._outside = self._memberships()
         self._overlap_until_ns = start.value if as_on_paper else EVER
         self.last_bar_ns = {
             symbol: int(times_ns(frame)[-1])
@@ -158,6 +162,27 @@ class FrameSource:
             if first < len(self._bar_times):
                 ended.setdefault(int(self._bar_times[first]), []).append(symbol)
         return ended
+
+    def outside(self, time_ns: int) -> frozenset[str]:
+        """The symbols that are no members of their universe at a bar time of the run.
+
+        The same set as at the bar time before, where none has joined or left.
+        """
+        return self._outside[self._changes_ns.searchsorted(time_ns, side="right") - 1]
+
+    def _memberships(self) -> tuple[Times, list[frozenset[str]]]:
+        """The bar times at which symbols join or leave, and which are outside since then."""
+        known = [symbol for symbol in self.symbols if symbol in self._members]
+        if not known:
+            return self._bar_times[:1], [frozenset()]
+        inside = np.stack([were_members(self._members, s, self._bar_times) for s in known])
+        changes = (inside[:, 1:] != inside[:, :-1]).any(axis=0)
+        places = np.concatenate([[0], np.flatnonzero(changes) + 1])
+        outside = [
+            frozenset(symbol for symbol, own in zip(known, column, strict=True) if not own)
+            for column in inside[:, places].T
+        ]
+        return self._bar_times[places], outside
 
     def _candles(self, symbol: str) -> Iterator[Candle]:
         values, opens_ns = values_of(self.handed_out[symbol]), self.opens[symbol]

@@ -66,6 +66,12 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
     Parameters are set with `--param name=value` and read as `self.p.name`. `rebalance` is one that
     every strategy has: `self.due` is true on the first bar of each such period, and forecasts are
     made for those bars only.
+
+    Where the universe has members that come and go (`data.is_member`), a symbol is tradable and
+    forecast only while it is one, and buying another is an error. What is held of one that leaves
+    stays held until the strategy sells it, at any price it gets: so it is in Qlib, where a name
+    without a score ranks last and is the first to be dropped. An order that was given while it was
+    a member fills in the next bar, also as in Qlib; a buy that still waits then is cancelled.
     """
 
     params: ClassVar[Any] = (("rebalance", "bar"),)  # bar, day, week or month
@@ -120,11 +126,12 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
         }
 
     def tradable(self) -> list[CandleFeed]:
-        """The symbols that have a bar now and whose indicators have warmed up, in data order."""
+        """The symbols that have a bar now, belong to their universe now and whose indicators have
+        warmed up, in data order."""
         return [
             data
             for data, warmup_bars in zip(self.datas, self._minperiods, strict=True)
-            if data.has_bar and len(data) >= warmup_bars
+            if data.has_bar and data.is_member and len(data) >= warmup_bars
         ]
 
     def held(self) -> list[CandleFeed]:
@@ -154,7 +161,8 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
 
         Sized at this close, in whole lots, in the value less the `cash_buffer`. What is in `keep`
         stays as it is, whatever its share. A symbol without a bar now is not traded either, nor
-        one whose forecast failed or came too late.
+        one whose forecast failed or came too late. One that is no member of its universe now
+        (`data.is_member`) is not bought, whatever its weight.
 
         Orders that still wait are cancelled, except for a buy of a symbol in `keep` and an order
         that goes the right way for a symbol without a bar now.
@@ -170,7 +178,7 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
             if data.has_bar and data not in keep and not self._desk.withheld(data)
         }
         sells = {data: -units for data, units in changes.items() if units < 0}
-        buys = {data: units for data, units in changes.items() if units > 0}
+        buys = {data: units for data, units in changes.items() if units > 0 and data.is_member}
         cash = self.broker.getcash() + _cost(sells) - waiting - (value - investable)
         share = min(1.0, max(0.0, cash) / _cost(buys)) if buys else 1.0  # some money may be stuck
         for data, units in sells.items():
@@ -179,9 +187,8 @@ class Strategy(bt.Strategy):  # type: ignore[misc]
             if size := self._whole_lots(data, units * share):
                 self.buy(data, size=size)
         for data in changes:
-            if weights.get(data) and not (
-                self._size(data) or self._whole_lots(data, changes[data] * share)
-            ):
+            bought = self._size(data) or self._whole_lots(data, changes[data] * share)
+            if weights.get(data) and data.is_member and not bought:
                 self.broker.take_down_too_dear(data, share * investable * weights[data])
 
     def buy(self, data: CandleFeed | None = None, *rest: Any, **more: Any) -> bt.Order | None:
