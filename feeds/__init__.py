@@ -43,7 +43,6 @@ from .errors import (
     TimeError,
 )
 from .files import from_frames
-from .members import NO_MEMBERS, Members, were_members
 from .repairs import repair
 from .schema import normalise
 from .sessions import Hours, Sessions
@@ -58,7 +57,6 @@ __all__ = [
     "HIGH",
     "KNOWN_SPECS",
     "LOW",
-    "NO_MEMBERS",
     "OPEN",
     "VOLUME",
     "CandleError",
@@ -66,7 +64,6 @@ __all__ = [
     "ColumnError",
     "FeedError",
     "Hours",
-    "Members",
     "PriceError",
     "Sessions",
     "SourceError",
@@ -84,5 +81,4 @@ __all__ = [
     "times_ns",
     "validate",
     "values_of",
-    "were_members",
 ]

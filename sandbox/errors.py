@@ -8,6 +8,7 @@ SandboxError
 ├── RunFolderError    the run folder cannot be written or read
 ├── StoreError        the forecast store cannot be written or read
 ├── AccountError     a paper account cannot be read, written or gone on with
+├── TriesError       the registry of tries cannot be read or written
 ├── WorkerError       a process that worked on a part of the run ended in the middle of it
 └── MemoryShortError  what was asked for does not fit in memory
 """

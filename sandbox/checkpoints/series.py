@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feeds import NO_MEMBERS, Members, load, times_ns, were_members
+from feeds import load, times_ns
+from feeds.members import NO_MEMBERS, Members, were_members
 from kronos.prepare import session_dates
 from kronos.training.dataset import CandleSeries
 from sandbox.forecast.horizon import is_daily

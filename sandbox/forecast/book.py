@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from feeds import NO_MEMBERS, Members
+from feeds.members import NO_MEMBERS, Members
 from kronos import Forecast
 from sandbox.config import Sampling
 from sandbox.forecast.paths import Paths

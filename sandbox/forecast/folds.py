@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 import kronos
-from feeds import NO_MEMBERS, Members
+from feeds.members import NO_MEMBERS, Members
 from kronos import Checkpoint, Forecast
 from sandbox.config import BackendOptions, ModelOptions, Sampling
 from sandbox.errors import ConfigError, WindowError

@@ -24,7 +24,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from feeds import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, NO_MEMBERS, OPEN, VOLUME, Members
+from feeds import AMOUNT, CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME
+from feeds.members import NO_MEMBERS, Members
 from kronos.inference.draws import uniforms
 from sandbox.config import Sampling
 from sandbox.errors import ConfigError

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from feeds import NO_MEMBERS, Members
+from feeds.members import NO_MEMBERS, Members
 from kronos import Checkpoint, Forecast
 from sandbox.config import NO_STORE, BackendOptions, ModelOptions, Sampling
 from sandbox.errors import WindowError

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feeds import COLUMNS, NO_MEMBERS, Members, times_ns, were_members
+from feeds import COLUMNS, times_ns
+from feeds.members import NO_MEMBERS, Members, were_members
 from kronos import Forecast, series_key
 from kronos.prepare import bar_stamps
 from sandbox.config import Sampling

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from feeds import NO_MEMBERS, Members
+from feeds.members import NO_MEMBERS, Members
 from sandbox.config import RunConfig, Sampling
 from sandbox.errors import AccountError
 from sandbox.forecast.book import ForecastBook, Forecasts, SignalSource

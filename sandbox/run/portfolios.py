@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feeds import NO_MEMBERS, Members
+from feeds.members import NO_MEMBERS, Members
 from kronos import Forecast
 from sandbox.config import Param
 from sandbox.cores import over_cores
@@ -230,7 +230,7 @@ class Trading:
                 )  # fmt: skip
         except (Exception, SystemExit, GeneratorExit) as error:
             own = error if isinstance(error, SandboxError) else None
-            shown = own or StrategyError(in_words(loaded.name, loaded.path, error))
+            shown = own or StrategyError(in_words(portfolio.name, loaded.path, error))
             asked_for = signal.times_asked if signal else 0
             stopped = Stopped(bars_done, asked_for, error, tuple(reads.touches)).portable()
             shown.stopped = stopped

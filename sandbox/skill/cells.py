@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from feeds import NO_MEMBERS, Members, bar_times, times_ns
+from feeds import bar_times, times_ns
+from feeds.members import NO_MEMBERS, Members
 from sandbox.config import Sampling
 from sandbox.errors import WindowError
 from sandbox.forecast.windows import Array, Calendar, Windows

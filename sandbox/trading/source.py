@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feeds import NO_MEMBERS, Members, opening_times, times_ns, values_of, were_members
+from feeds import opening_times, times_ns, values_of
 from feeds.bars import NS_PER_DAY
+from feeds.members import NO_MEMBERS, Members, were_members
 from sandbox.errors import WindowError
 
 WARMUP_BARS = 260  # bars of each symbol before the start, for a strategy's own indicators

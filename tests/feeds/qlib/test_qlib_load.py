@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import feeds
-from feeds import SourceError, SpecError, load, were_members
+from feeds import SourceError, SpecError, load
+from feeds.members import were_members
 from feeds.qlib.wanted import parse
 from tests.qlib_directory import walk_table, write_directory
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feeds import load, times_ns, were_members
+from feeds import load, times_ns
+from feeds.members import were_members
 from sandbox.config import RunConfig
 from sandbox.forecast import __main__ as forecast_cli
 from sandbox.progress import progress_bar
