@@ -70,7 +70,7 @@ def test_errors_and_candles_survive_a_trip_between_processes(table: MakeTable) -
 # --- specs ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", ["qlib:data?instruments=all", "ccxt:binance", "csv:", "", "AAPL"])
+@pytest.mark.parametrize("spec", ["qlibs:data", "ccxt:binance", "csv:", "", "AAPL"])
 def test_an_unknown_spec_is_told_all_that_are_known(spec: str) -> None:
     with pytest.raises(
         SpecError, match=f"data spec {re.escape(repr(spec))} is not known"
