@@ -93,9 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
-    if len(args.folders) < 2:
-        parser.error(f"one run, {args.folders[0]}: name two or more to compare")
-    return guarded(lambda: _compare(args.folders, args.out), debug=args.debug)
+    # `runs/*` names the registry of tries as well
+    folders = [path for path in args.folders if not path.match("tries.*jsonl")]
+    if len(folders) < 2:
+        parser.error(f"one run, {', '.join(map(str, folders))}: name two or more to compare")
+    return guarded(lambda: _compare(folders, args.out), debug=args.debug)
 
 
 if __name__ == "__main__":

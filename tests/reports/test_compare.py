@@ -104,6 +104,13 @@ def test_names_are_escaped_and_markup_is_not_read(run_folder, tmp_path, capsys):
     assert "[red]&lt;b&gt;x" in page
 
 
+def test_the_registry_of_tries_beside_them_is_no_run(two, tmp_path, capsys):
+    registry = two[0].parent / "tries.jsonl"
+    registry.write_text("{}\n")
+    assert main([*map(str, two), str(registry), "--out", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_runs_of_the_same_name_go_by_their_path(run_folder):
     folders = [run_folder(bars=30, at="a/run"), run_folder(bars=30, at="b/run")]
     assert [each.label for each in read_all(folders)] == [str(folder) for folder in folders]
