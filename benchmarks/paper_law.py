@@ -109,15 +109,15 @@ def replaying(case: Case, seed: int, rate: float) -> Iterator[str]:
         [sys.executable, "-m", "sandbox.replay", *options],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_environment(), cwd=ROOT,
     )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
-        if found is None:
-            raise RuntimeError("the replay did not start")
-        yield found.group()
-    finally:
-        process.terminate()
-        process.wait()
+    with process:  # closes its output
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            if found is None:
+                raise RuntimeError("the replay did not start")
+            yield found.group()
+        finally:
+            process.terminate()
 
 
 def _faults(address: str) -> Counter[str]:

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay_client import asked, connected, rows_of, walks, whole_history
 
-from feeds import Candles, Steps, load
+from feeds import Candles, load
+from feeds.steps import Steps
 from sandbox.errors import ConfigError
 from sandbox.replay.clock import Clock, moments
 from sandbox.replay.history import Range, page, seen_at
