@@ -22,6 +22,7 @@ from sandbox.trading.source import FrameSource
 FREE = Account(cash=10_000.0)
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that deal tests out
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With several processes (`pytest -n auto --dist loadgroup`) the tests of a file stay together,
     and those that start a Ray, of which a machine has one."""
