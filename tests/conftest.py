@@ -22,16 +22,6 @@ from sandbox.trading.source import FrameSource
 FREE = Account(cash=10_000.0)
 
 
-@pytest.hookimpl(tryfirst=True)  # before those that deal tests out
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes (`pytest -n auto --dist loadgroup`) the tests of a file stay together,
-    and those that start a Ray, of which a machine has one."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            group = "ray" if item.get_closest_marker("ray") else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Sessions of exchanges are kept for these tests alone."""
