@@ -117,7 +117,8 @@ class Rerun:
         traded = bars_of(market).as_unit("ns").asi8
         asofs = pd.DatetimeIndex(due_times(traded, str(self.loaded.params["rebalance"])), tz="UTC")
         if self.asks[0]:
-            return self.source.book(known, self.sampling, asofs, progress, market.members)
+            members = [market.members] if market.members else []  # a source may know of none
+            return self.source.book(known, self.sampling, asofs, progress, *members)
         return NaiveSource(STAND_IN).book(known, self.sampling, asofs, None, market.members)
 
     def _outcome(self, result: Result, market: Market) -> Outcome:

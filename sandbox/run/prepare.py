@@ -98,8 +98,8 @@ class Prepared:
     def books(self, progress: Progress) -> dict[str, Forecasts]:
         """The forecasts of the run's own signal and of its controls', by signal name."""
         frames, sampling, asofs = self.candles.frames, self.config.sampling, self.asofs()
-        members = self.market.members
-        book = self.forecaster.source.book(frames, sampling, asofs, progress, members)
+        members = [self.market.members] if self.market.members else []
+        book = self.forecaster.source.book(frames, sampling, asofs, progress, *members)
         if not len(book) and not self.market.as_on_paper:  # there it was so, and it was traded
             raise WindowError(
                 f"no symbol has {sampling.lookback} bars of history by {self.market.end:%Y-%m-%d}: "
