@@ -46,8 +46,8 @@ from sandbox.checkpoints.card import read_card
 from sandbox.checkpoints.finetuned import FineTuned, finished
 from sandbox.checkpoints.series import series_before, series_hash, symbols_in
 from sandbox.errors import ConfigError, WorkerError
+from sandbox.files import package_versions
 from sandbox.forecast.model import expect_context
-from sandbox.run.folder import package_versions
 from sandbox.words import counted
 
 FORMAT = 1  # raised when the same settings come to train something else

@@ -25,7 +25,7 @@ from ray_jobs.packages import expect_packages
 from sandbox.cli import guarded
 from sandbox.cli import parser as new_parser
 from sandbox.errors import RunFolderError
-from sandbox.files import RUNS, write_whole
+from sandbox.files import RUNS, package_versions, write_whole
 from sandbox.interrupts import leave
 from sandbox.words import counted, safe_name
 
@@ -104,9 +104,9 @@ def _walk(args: argparse.Namespace) -> None:
 
 def _begin(plan: Plan) -> None:
     from sandbox.forecast.folds import PLAN
-    from sandbox.run.folder import package_versions
+    from sandbox.run.folder import PACKAGES
 
-    content = plan.record() | {"versions": package_versions()}
+    content = plan.record() | {"versions": package_versions(PACKAGES)}
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
         write_whole(plan.folder / PLAN, (json.dumps(content, indent=2) + "\n").encode())

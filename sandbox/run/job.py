@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import pandas as pd
 
 from sandbox.config import NO_STORE, RunConfig
+from sandbox.files import Draft
 from sandbox.forecast.book import Forecasts
 from sandbox.forecast.naive import NAIVE
 from sandbox.progress import Bar
 from sandbox.reporting import ReportProcess, report_process
-from sandbox.run.folder import Draft, run_folder
+from sandbox.run.folder import run_folder
 from sandbox.run.kept import KeptBacktests
 from sandbox.run.portfolios import Kept, Portfolio, Trading, trade
 from sandbox.run.prepare import Prepared, prepare

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from sandbox.files import package_versions
 from sandbox.forecast.model import Weights, model_sentence
-from sandbox.run.folder import package_versions
+from sandbox.run.folder import PACKAGES
 from sandbox.run.portfolios import Portfolio
 from sandbox.trading.engine import Backtest
 from sandbox.words import counted, listed
@@ -52,7 +53,7 @@ def record(run: Prepared, traded: AllTraded, notes: Sequence[str]) -> dict[str, 
         },
         "orders_refused": {portfolio.name: backtest.refused for portfolio, backtest in traded},
         "notes": list(notes),
-        "packages": package_versions(),
+        "packages": package_versions(PACKAGES),
     }
 
 

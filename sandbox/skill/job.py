@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pandas as pd
 from feeds import Candles
 from sandbox.config import NO_STORE, SkillConfig
 from sandbox.errors import WindowError
+from sandbox.files import Draft, FolderKind, package_versions, whole_folder
 from sandbox.forecast.calendars import NamedCalendar
 from sandbox.forecast.data import bar_times_inside, load_data
 from sandbox.forecast.folds import WalkForwardSource, source_of
@@ -28,7 +28,6 @@ from sandbox.skill.baselines import BASELINES
 from sandbox.skill.cells import FACTORS, Cells, factors, regimes
 from sandbox.skill.evidence import has_confidence_sets
 from sandbox.skill.figures import Record
-from sandbox.skill.folder import Draft, skill_folder
 from sandbox.skill.sources import (
     Asked,
     BaselineSource,
@@ -46,6 +45,7 @@ from sandbox.skill.verdict import verdict
 from sandbox.words import counted
 
 FORMAT = 1
+SKILL_FOLDER = FolderKind(mark="skill.json", words="a folder of sandbox.skill")
 PIECE_BYTES = 256 << 20  # of paths, that are in memory at a time where no store keeps them
 INSTALL = "pip install 'kronos-sandbox[skill]'"
 PACKAGES = ("arch", "numpy", "pandas", "scipy", "torch")
@@ -105,9 +105,9 @@ class Finished:
 def run_skill(config: SkillConfig, *, out: Path | None, bar: Bar) -> Finished:
     """Forecast, score and write the folder; `bar` shows progress."""
     run = prepare(config)
-    with skill_folder(run.name, out) as draft:
+    with whole_folder(SKILL_FOLDER, run.name, out) as draft:
         record = _scored(run, draft, bar)
-        draft.write_record(record)
+        draft.write_json(SKILL_FOLDER.mark, record, indent=None)
         with report_process("reports.skill", str(draft.folder)) as report:
             report.finish("the page")
     return Finished(folder=draft.folder, record=record)
@@ -196,7 +196,7 @@ def _scored(run: Prepared, draft: Draft, bar: Bar) -> Record:
         "seen_until": run.seen_until and _day(run.seen_until.value),
         "settings": {own.name: asdict(own.sampling) for own in run.asked},
         "config": {name: value for name, value in config.flat().items() if name != "model"},
-        "packages": _versions(),
+        "packages": package_versions(PACKAGES),
         **found,
     }  # fmt: skip
 
@@ -316,13 +316,3 @@ def _of_outcomes(cells: Cells, horizon: int) -> Iterator[str]:
 
 def _day(time: Any) -> str:
     return f"{pd.Timestamp(time):%Y-%m-%d}"
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
