@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ import pandas as pd
 from ..bars import COLUMNS
 from ..candles import Candles, instant
 from ..errors import SourceError, SpecError
-from ..words import nearest
+from ..query import parameters
 from .cache import Kept, Part
 from .exchange import Exchange, Timing
 from .feed import opened
@@ -65,13 +64,7 @@ def load_history(rest: str, *, timing: Timing | None = None) -> Candles:
 def parse(rest: str) -> Wanted:
     """What `EXCHANGE?symbols=…&timeframe=…&since=…[&until=…]` asks for; raises `SpecError`."""
     spec = f"ccxt:{rest}"
-    name, _, query = rest.partition("?")
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    for key in given:
-        if key not in ALLOWED:
-            near = nearest(key, ALLOWED)
-            hint = f"did you mean {near}?" if near else f"there are {', '.join(ALLOWED)}"
-            raise SpecError(f"{spec}: no parameter {key!r}; {hint}", value=key)
+    name, given = parameters(spec, rest, ALLOWED)
     missing = [key for key in NEEDED if not given.get(key, "").strip()]
     if missing or not name:
         lacks = " and ".join(missing) if name else "an exchange"

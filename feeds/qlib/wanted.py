@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import NamedTuple, NoReturn
-from urllib.parse import parse_qsl
 
 from ..errors import SourceError, SpecError
+from ..query import parameters
 from ..words import listed, nearest
 
 FORM = "qlib:DIR?instruments=csi300&freq=day"
@@ -44,13 +44,7 @@ def parse(rest: str) -> Wanted:
     or an unknown freq, and `SourceError` for a directory that is none of Qlib's.
     """
     spec = f"qlib:{rest}"
-    path, _, query = rest.partition("?")
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    for key in given:
-        if key not in ALLOWED:
-            near = nearest(key, ALLOWED)
-            hint = f"did you mean {near}?" if near else f"there are {', '.join(ALLOWED)}"
-            raise SpecError(f"{spec}: no parameter {key!r}; {hint}", value=key)
+    path, given = parameters(spec, rest, ALLOWED)
     if not path.strip():
         raise SpecError(f"{spec}: it lacks a directory; write {FORM}", value=rest)
     freq = _freq(given.get("freq", DEFAULT_FREQ).strip(), spec)
