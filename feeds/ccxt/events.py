@@ -42,7 +42,6 @@ class LiveBar(NamedTuple):
     candles: Mapping[str, Row]  # by name, at least one, in the order of the feed's markets
     ended: tuple[str, ...]  # of which it is known since now that no candle will come
     clock_ns: int  # the exchange's time when the bar was complete
-    events: tuple[Event, ...]  # since the bar before
 
 
 class Status(NamedTuple):

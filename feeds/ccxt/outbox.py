@@ -61,14 +61,10 @@ class Outbox:
         self._changed = threading.Condition()
         self._over: BaseException | None = None
         self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
-        self._bar_events: list[Event] = []
 
     def say(self, kind: Kind, symbol: str | None, text: str) -> None:
         """Record what happened."""
-        event = Event(kind, symbol, text, time.time_ns())
-        self._events.append(event)
-        if len(self._bar_events) < KEPT_EVENTS:
-            self._bar_events.append(event)
+        self._events.append(Event(kind, symbol, text, time.time_ns()))
 
     def move(self) -> None:
         """Hand out what is complete, as long as there is room."""
@@ -153,8 +149,7 @@ class Outbox:
             if lane.next_ns == time_ns:
                 candles[lane.name] = lane.waiting.popleft()
                 lane.last_close_ns = time_ns
-        events, self._bar_events = tuple(self._bar_events), []
-        return LiveBar(time_ns, candles, self._ended(time_ns), self._now_ns(), events)
+        return LiveBar(time_ns, candles, self._ended(time_ns), self._now_ns())
 
     def _ended(self, time_ns: int) -> tuple[str, ...]:
         """Symbols whose last candle closed before, which nobody was told of yet."""

@@ -123,8 +123,8 @@ def test_no_bar_goes_out_while_a_symbol_is_not_known() -> None:
             while exchange.faults:
                 time.sleep(0.02)
             assert not live.caught_up() or exchange.minute() < 1
-            bars = read(live, got, lambda bar: minute(bar) >= 12)
-            events = [event for bar in bars for event in bar.events]
+            read(live, got, lambda bar: minute(bar) >= 12)
+            events = live.events()
             late = [event for event in events if event.kind == "late"]
             assert {event.symbol for event in late} == {"BBB"}
             assert "since" in late[0].text
