@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 COLUMNS = ("open", "high", "low", "close", "volume", "amount")
 OPEN, HIGH, LOW, CLOSE, VOLUME, AMOUNT = range(len(COLUMNS))
@@ -41,3 +41,10 @@ def values_of(frame: pd.DataFrame) -> NDArray[np.float64]:
     ordered = frame if list(frame.columns) == columns else frame[columns]
     values: NDArray[np.float64] = ordered.to_numpy(dtype=np.float64)
     return values
+
+
+def frame_of(closes_ns: ArrayLike, values: ArrayLike) -> pd.DataFrame:
+    """The frame of candles `[n, 6]` in schema order that close at `[n]` times, ns since 1970."""
+    index = pd.DatetimeIndex(np.asarray(closes_ns, np.int64), tz="UTC", name="time")
+    candles = np.asarray(values, np.float64).reshape(-1, len(COLUMNS))
+    return pd.DataFrame(candles, index=index, columns=list(COLUMNS))

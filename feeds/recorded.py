@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from .bars import COLUMNS
+from .bars import COLUMNS, frame_of
 from .candles import Candles
 from .errors import SourceError
 from .steps import Steps
@@ -39,7 +38,10 @@ def load_recorded(path: str) -> Candles:
         for symbol in terms["symbols"]:
             rows = _rows(account, symbol)
             if len(rows):
-                frames[symbol], opens[symbol] = _frame(rows), rows[:, 1].astype(np.int64)
+                frames[symbol], opens[symbol] = (
+                    frame_of(rows[:, 0], rows[:, 2:]),
+                    rows[:, 1].astype(np.int64),
+                )
         ended = {
             symbol: time_ns
             for time_ns, symbols in account.execute(
@@ -114,8 +116,3 @@ def _rows(account: sqlite3.Connection, symbol: str) -> np.ndarray:
         (symbol,),
     ).fetchall()
     return np.array(rows, dtype=object).reshape(-1, 2 + len(COLUMNS))
-
-
-def _frame(rows: np.ndarray) -> pd.DataFrame:
-    index = pd.DatetimeIndex(rows[:, 0].astype(np.int64), tz="UTC", name="time")
-    return pd.DataFrame(rows[:, 2:].astype(np.float64), index=index, columns=list(COLUMNS))

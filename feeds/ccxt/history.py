@@ -12,10 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
-
-from ..bars import COLUMNS
 from ..candles import Candles, instant
 from ..errors import SourceError, SpecError
 from ..query import parameters
@@ -23,6 +19,7 @@ from .cache import Kept, Part
 from .exchange import Exchange, Timing
 from .feed import opened
 from .fetch import certain_ns, frontier_of, insist, read_until, side_by_side
+from .frames import frame_and_opens
 from .loop import Loop
 from .markets import Market
 from .pages import NS_PER_MS, Ask, Row, shown_ns
@@ -114,14 +111,8 @@ def _candles(
         raise SpecError(f"{spec}: none of its symbols has a candle in that time", value=spec)
     frames, opens = {}, {}
     for market in there:
-        opened_ns = np.array([row.opened_ns for row in rows[market.name]], np.int64)
-        closes_ns = opened_ns + length_ns
-        index = pd.DatetimeIndex(closes_ns, tz="UTC", name="time")
-        values = np.array([row[1:] for row in rows[market.name]], np.float64)
-        frames[market.name] = pd.DataFrame(values, index=index, columns=list(COLUMNS))
-        # a replay names a bar after its close: that of a short session opens before the last close
-        opened_ns[1:] = np.maximum(opened_ns[1:], closes_ns[:-1])
-        opens[market.name] = opened_ns
+        name = market.name
+        frames[name], opens[name] = frame_and_opens(rows[name], length_ns)
     return Candles(
         frames,
         spec=spec,

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from feeds import COLUMNS, times_ns, values_of
+from feeds.bars import frame_of
 from kronos import Forecast
 from sandbox.config import Sampling
 from sandbox.forecast.book import SignalSource
@@ -222,18 +223,15 @@ class PaperForecasts:
         return forecasts, failed
 
     def _batch(self, symbols: Sequence[str], asof_ns: int) -> dict[str, Forecast]:
-        frames = {symbol: _frame(self._bars[symbol]) for symbol in symbols}
+        frames = {}
+        for symbol in symbols:
+            closes_ns, candles = zip(*self._bars[symbol], strict=True)
+            frames[symbol] = frame_of(closes_ns, [candle[1:] for candle in candles])
         asof = pd.DatetimeIndex([pd.Timestamp(asof_ns, tz="UTC")])
         shown = self._source.book(frames, self._sampling, asof).as_of(asof_ns)
         assert shown is not None
         made = {symbol: shown.of(symbol) for symbol in symbols}
         return {symbol: forecast for symbol, forecast in made.items() if forecast is not None}
-
-
-def _frame(bars: Sequence[tuple[int, Candle]]) -> pd.DataFrame:
-    index = pd.DatetimeIndex([time_ns for time_ns, _ in bars], tz="UTC", name="time")
-    values = np.array([candle[1:] for _, candle in bars], np.float64)
-    return pd.DataFrame(values, index=index, columns=list(COLUMNS))
 
 
 def _kept(forecast: Forecast) -> MadeForecast:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from feeds import COLUMNS, Candles
+from feeds import Candles
 from feeds.ccxt import Feed
+from feeds.ccxt.frames import frame_and_opens
 from feeds.recorded import load_recorded
 from sandbox.config import NO_STORE, CandleOptions, RunConfig, Window
 from sandbox.errors import AccountError, ConfigError
@@ -112,34 +109,17 @@ def _of_exchange(config: RunConfig, feed: Feed, path: Path) -> Candles:
             f"the markets have different costs ({', '.join(sorted(presets))}): name one with "
             "--costs, or trade them in accounts of their own"
         )
-    frames = {name: _frame(rows, feed.length_ns) for name, rows in warmup.candles.items()}
+    candles = {name: frame_and_opens(rows, feed.length_ns) for name, rows in warmup.candles.items()}
     return Candles(
-        frames=frames,
+        frames={name: frame for name, (frame, _) in candles.items()},
         spec=f"paper:{path}",
         costs=presets.pop(),
         calendar=next((market.calendar for market in feed.markets), None),
-        opens={
-            name: openings(pd.DatetimeIndex(frame.index).asi8, feed.length_ns)
-            for name, frame in frames.items()
-        },
+        opens={name: opens for name, (_, opens) in candles.items()},
         steps={market.name: market.steps for market in feed.markets},
         ended={},
         started_ns=warmup.frontier_ns,
     )
-
-
-def openings(closes_ns: np.ndarray, length_ns: int) -> np.ndarray:
-    """When bars of a length open: not before the one before has closed, as it may where a session
-    ends early and a replay takes every bar for a whole day."""
-    opens_ns = closes_ns - length_ns
-    opens_ns[1:] = np.maximum(opens_ns[1:], closes_ns[:-1])
-    return opens_ns
-
-
-def _frame(rows: Sequence[Sequence[float]], length_ns: int) -> pd.DataFrame:
-    closes_ns = [int(row[0]) + length_ns for row in rows]
-    index = pd.DatetimeIndex(closes_ns, tz="UTC", name="time")
-    return pd.DataFrame([row[1:] for row in rows], index=index, columns=list(COLUMNS))
 
 
 def _facts(feed: Feed, candles: Candles) -> dict[str, Any]:
