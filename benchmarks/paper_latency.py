@@ -42,7 +42,7 @@ from sandbox.forecast.backend import LocalBackend
 from sandbox.paper import account as accounts
 from sandbox.paper.account import AccountFile
 from sandbox.paper.command import after_account
-from sandbox.paper.opening import on_account, open_account, the_strategy
+from sandbox.paper.opening import on_account, opened_account, the_strategy
 from sandbox.paper.trader import Signals, Trader
 from sandbox.trading.source import BarTime, Candle
 
@@ -177,13 +177,15 @@ def _trading(
     config: RunConfig, exchange: str, path: Path
 ) -> Iterator[tuple[Trader, AccountFile, Feed]]:
     config = on_account(config, path)
-    with accounts.locked(path), open_feed(exchange) as feed:
-        traded, candles, forecaster = open_account(config, the_strategy(config), feed, path)
-        with accounts.opened(path) as account:
-            signals = Signals(source=forecaster.source, too_late=lambda: None)
-            trader = Trader(traded, candles, signals, account)
-            trader.restore(lambda done, bars: None)
-            yield trader, account, feed
+    with (
+        accounts.locked(path),
+        open_feed(exchange) as feed,
+        opened_account(config, the_strategy(config), feed, path) as opened,
+    ):
+        signals = Signals(source=opened.forecaster.source, too_late=lambda: None)
+        trader = Trader(opened.traded, opened.candles, signals, opened.account)
+        trader.restore(lambda done, bars: None)
+        yield trader, opened.account, feed
 
 
 @contextmanager

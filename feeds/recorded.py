@@ -33,7 +33,7 @@ def load_recorded(path: str) -> Candles:
     if not file.is_file():
         raise SourceError(f"paper:{path}: there is no such file", source=path, value=path)
     with reading(file) as account:
-        terms, exchange = (_meta(account, key, file) for key in ("account", "exchange"))
+        terms, exchange = (meta_of(account, key, file) for key in ("account", "exchange"))
         frames, opens = {}, {}
         for symbol in terms["symbols"]:
             rows = _rows(account, symbol)
@@ -101,7 +101,8 @@ def _address(file: Path) -> str:
     return f"{real.as_uri()}?mode=ro{'&immutable=1' if stays else ''}"
 
 
-def _meta(account: sqlite3.Connection, key: str, file: Path) -> Any:
+def meta_of(account: sqlite3.Connection, key: str, file: Path) -> Any:
+    """A part of what is fixed in an account; raises SourceError where it has none such."""
     row = account.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     if row is None:
         raise SourceError(f"{file} is damaged: it has no {key!r} in its table meta")

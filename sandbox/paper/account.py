@@ -282,7 +282,9 @@ def opened(path: Path) -> Iterator[AccountFile]:
             db.execute("PRAGMA synchronous = NORMAL")
             yield AccountFile(path, db)
     except sqlite3.Error as error:
-        raise AccountError(f"{path} cannot be read as an account: {error}; {DAMAGED}") from error
+        raise AccountError(
+            f"{path} cannot be read as a paper account: {error}; {DAMAGED}"
+        ) from error
 
 
 def _beside(path: Path, end: str, *, hidden: bool = False) -> Path:

@@ -25,7 +25,7 @@ from sandbox.paper.folder import LEAST_BARS, write_run_folder
 from sandbox.paper.opening import (
     default_path,
     on_account,
-    open_account,
+    opened_account,
     recorded_terms,
     the_strategy,
 )
@@ -75,12 +75,12 @@ def trade_on_paper(config: RunConfig, command: Command) -> None:
         timeframe = command.timeframe or before.get("timeframe")
         patient = bool(before) and exchange_kind(command.exchange) != REPLAY
         feed = stack.enter_context(_reached(command.exchange, symbols, timeframe, patient=patient))
-        traded, candles, forecaster = open_account(config, strategy, feed, path)
-        account = stack.enter_context(accounts.opened(path))
+        opened = stack.enter_context(opened_account(config, strategy, feed, path))
+        account = opened.account
         sessions: list[Session] = []
         trader = Trader(
-            traded, candles, Signals(
-                source=forecaster.source,
+            opened.traded, opened.candles, Signals(
+                source=opened.forecaster.source,
                 too_late=lambda: sessions[0].too_late() if sessions else None,
             ), account,
         )  # fmt: skip

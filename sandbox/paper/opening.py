@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from feeds import Candles
 from feeds.ccxt import Feed
 from feeds.ccxt.frames import frame_and_opens
-from feeds.recorded import load_recorded
+from feeds.recorded import load_recorded, meta_of, reading
 from sandbox.config import NO_STORE, CandleOptions, RunConfig, Window
 from sandbox.errors import AccountError, ConfigError
 from sandbox.forecast.data import calendar_of
 from sandbox.paper import account as accounts
+from sandbox.paper.account import AccountFile
 from sandbox.paper.terms import Traded, exchange_kind, expect_same, terms_of
 from sandbox.run.portfolios import Loaded
 from sandbox.run.prepare import Forecaster, account_of, forecaster_of, load_strategies
@@ -53,16 +56,24 @@ def recorded_terms(path: Path) -> dict[str, Any] | None:
     """What an account that is there was opened with; None where there is none."""
     if not path.exists():
         return None
-    with accounts.opened(path) as account:
-        return account.meta("account")
+    with reading(path) as account:
+        return meta_of(account, "account", path)
 
 
-def open_account(
-    config: RunConfig, strategy: Loaded, feed: Feed, path: Path
-) -> tuple[Traded, Candles, Forecaster]:
-    """What trades, the candles so far and what forecasts; a new account is on disk after this.
+class Opened(NamedTuple):
+    """An account that can be traded."""
 
-    Raises AccountError where the account is that of something else.
+    account: AccountFile
+    traded: Traded
+    candles: Candles  # so far
+    forecaster: Forecaster
+
+
+@contextmanager
+def opened_account(config: RunConfig, strategy: Loaded, feed: Feed, path: Path) -> Iterator[Opened]:
+    """The account at `path`, which is made where there is none.
+
+    Raises AccountError where it is that of something else.
     """
     is_new = not path.exists()
     candles = _of_exchange(config, feed, path) if is_new else load_recorded(str(path))
@@ -83,10 +94,11 @@ def open_account(
     if is_new:
         meta = {"account": terms, "exchange": _facts(feed, candles)}
         accounts.create(path, meta, _rows(candles))
-    else:
-        with accounts.opened(path) as account:
+        candles = load_recorded(str(path))
+    with accounts.opened(path) as account:
+        if not is_new:
             expect_same(account.meta("account"), terms, str(path))
-    return traded, load_recorded(str(path)), forecaster
+        yield Opened(account, traded, candles, forecaster)
 
 
 def _of_exchange(config: RunConfig, feed: Feed, path: Path) -> Candles:

@@ -9,7 +9,7 @@ import pandas as pd
 from feeds import times_ns, values_of
 from feeds.ccxt import Market, Row, Warmup
 from sandbox.paper import account as accounts
-from sandbox.paper.opening import on_account, open_account, the_strategy
+from sandbox.paper.opening import on_account, opened_account, the_strategy
 from sandbox.paper.trader import Signals, Trader
 from sandbox.trading.source import BarTime, Candle
 
@@ -66,10 +66,11 @@ def trading(config, history, path, *, source=lambda own: own, late=lambda: None)
     """A trader that has gone through its account, and the account. `source` may put something in
     the place of what forecasts, `late` says why forecasts come too late."""
     config = on_account(config, path)
-    with accounts.locked(path):
-        traded, candles, forecaster = open_account(config, the_strategy(config), history, path)
-        with accounts.opened(path) as account:
-            signals = Signals(source=source(forecaster.source), too_late=late)
-            trader = Trader(traded, candles, signals, account)
-            trader.restore(lambda done, total: None)
-            yield trader, account
+    with (
+        accounts.locked(path),
+        opened_account(config, the_strategy(config), history, path) as opened,
+    ):
+        signals = Signals(source=source(opened.forecaster.source), too_late=late)
+        trader = Trader(opened.traded, opened.candles, signals, opened.account)
+        trader.restore(lambda done, total: None)
+        yield trader, opened.account
