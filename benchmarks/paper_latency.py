@@ -21,7 +21,6 @@ if __name__ == "__main__":  # before the imports below, which take a second
     end_on_signals()
 
 import argparse
-import os
 import sqlite3
 import subprocess
 import sys
@@ -34,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.paper_law import Case, replaying
+from benchmarks.paper_law import Case, environment, replaying
 from benchmarks.sandbox_speed import save_random_mini
 from feeds.ccxt import Feed, open_feed
 from sandbox.config import RunConfig
@@ -129,7 +128,7 @@ def month(folder: Path, bars: int) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "sandbox.paper", STRATEGY, *options,
              "--exchange", f"replay:{port}", "--state", str(state), "--quiet"],
-            cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment(),
+            cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
         )  # fmt: skip
         seen = list(_watched(process, state, bars))
         process.kill()  # the run folder of its end is another matter
@@ -219,11 +218,6 @@ def write_minutes(folder: Path, symbols: int, bars: int) -> None:
             }
         )
         table.to_csv(folder / f"S{nth:03d}-USDT.csv", index=False)
-
-
-def _environment() -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "MPLBACKEND": "Agg"}
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def replaying(case: Case, seed: int, rate: float) -> Iterator[str]:
         options += ["--faults", f"{seed}:{rate}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "sandbox.replay", *options],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_environment(), cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment(), cwd=ROOT,
     )  # fmt: skip
     with process:  # closes its output
         try:
@@ -128,7 +128,7 @@ def _faults(address: str) -> Counter[str]:
 def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, *command], stdout=output, stderr=output, env=_environment(), cwd=ROOT
+            [sys.executable, *command], stdout=output, stderr=output, env=environment(), cwd=ROOT
         )
 
 
@@ -164,7 +164,7 @@ def _stamp(state: Path) -> tuple[int, int]:
 
 def _done(command: list[str]) -> None:
     subprocess.run(
-        [sys.executable, *command], env=_environment(), cwd=ROOT, check=True,
+        [sys.executable, *command], env=environment(), cwd=ROOT, check=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -183,7 +183,8 @@ def _unlike_truth(case: Case, data: str) -> Iterator[str]:
             yield f"{symbol}: recorded candles differ"
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Of a process that runs this project's commands."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "MPLBACKEND": "Agg"}
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from sandbox.cores import how_it_ended
 from sandbox.errors import RunFolderError
@@ -16,19 +17,41 @@ from sandbox.interrupts import tidied
 ROOT = Path(__file__).resolve().parent.parent  # where the reports are
 
 
+def started(module: str, *options: str, **streams: Any) -> subprocess.Popen[str]:
+    """`python -m reports.X OPTIONS`, which ends with this process; `streams`: as of `Popen`."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *options, "--parent", str(os.getpid())],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        **streams,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill it, if it has not ended."""
+    process.kill()
+    with suppress(OSError, ValueError):
+        process.communicate()
+
+
+def reason_of(process: subprocess.Popen[str], errors: str) -> str:
+    """Why a process has ended, by the last line of what it said of errors."""
+    lines = errors.strip().splitlines()
+    if lines:
+        return lines[-1].removeprefix("error: ")
+    return f"its process {how_it_ended(process.returncode)}"
+
+
 class ReportProcess:
     """`python -m reports.X OPTIONS`; with `waits` it imports what it needs, and waits to begin."""
 
     def __init__(self, module: str, *options: str, waits: bool = False) -> None:
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *options, "--parent", str(os.getpid())],
-            env={**os.environ, "PYTHONPATH": path},
-            stdin=subprocess.PIPE if waits else subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._process = started(
+            module, *options,
+            stdin=subprocess.PIPE if waits else subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
 
     def finish(self, what: str, line: str | None = None) -> None:
         """Wait for its end; raises RunFolderError that `what` could not be written, and why.
@@ -37,16 +60,12 @@ class ReportProcess:
         """
         _, errors = self._process.communicate(None if line is None else f"{line}\n")
         if self._process.returncode:
-            lines = errors.strip().splitlines()
-            ended = f"its process {how_it_ended(self._process.returncode)}"
-            reason = lines[-1].removeprefix("error: ") if lines else ended
+            reason = reason_of(self._process, errors)
             raise RunFolderError(f"{what} could not be written: {reason}")
 
     def end(self) -> None:
         """Kill it, if it has not ended."""
-        self._process.kill()
-        with suppress(OSError, ValueError):
-            self._process.communicate()
+        end(self._process)
 
 
 @contextmanager

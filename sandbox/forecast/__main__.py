@@ -14,10 +14,12 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from feeds.members import were_members
 from sandbox.cli import a_date, add_data_options, add_model_options, guarded, records_of
 from sandbox.cli import parser as new_parser
 from sandbox.config import ForecastConfig
@@ -87,11 +89,13 @@ def _asof(frame: pd.DataFrame, symbol: str, day: date | None) -> pd.Timestamp:
 
 def _expect_member(candles: Candles, symbol: str, asof: pd.Timestamp) -> None:
     """Nothing is forecast of a symbol while it does not belong to its universe."""
-    spans = candles.members.get(symbol)
-    if spans is None or any(first <= asof.value <= last for first, last in spans):
+    if were_members(candles.members, symbol, np.array([asof.value]))[0]:
         return
-    closes = pd.DatetimeIndex(candles[symbol].index).as_unit("ns")
-    inside = [closes[(closes.asi8 >= first) & (closes.asi8 <= last)] for first, last in spans]
+    closes = pd.DatetimeIndex(candles[symbol].index)
+    inside = [
+        closes[were_members({symbol: (span,)}, symbol, closes.as_unit("ns").asi8)]
+        for span in candles.members[symbol]
+    ]
     texts = [f"from {own[0]:%Y-%m-%d} to {own[-1]:%Y-%m-%d}" for own in inside if len(own)]
     raise WindowError(
         f"{symbol} is no member of its universe at {asof:%Y-%m-%d}: it was "

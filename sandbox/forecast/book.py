@@ -108,3 +108,17 @@ class SignalSource(Protocol):
         """Of every symbol at those `asofs` at which it has a bar and is a member of its universe
         (`feeds.Candles.members`)."""
         ...
+
+
+def book_of(
+    source: SignalSource,
+    frames: Mapping[str, pd.DataFrame],
+    sampling: Sampling,
+    asofs: pd.DatetimeIndex,
+    progress: Progress | None,
+    members: Members,
+) -> Forecasts:
+    """`source.book`; a source that knows of no membership serves where there is none."""
+    if not members:
+        return source.book(frames, sampling, asofs, progress)
+    return source.book(frames, sampling, asofs, progress, members)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from feeds import bar_times
 from sandbox.cores import cores
 from sandbox.errors import StrategyError
+from sandbox.forecast.book import book_of
 from sandbox.forecast.naive import NaiveSource
 from sandbox.progress import Progress
 from sandbox.run.portfolios import Loaded, Market, Portfolio, Traded, Trading
@@ -117,8 +118,7 @@ class Rerun:
         traded = bars_of(market).as_unit("ns").asi8
         asofs = pd.DatetimeIndex(due_times(traded, str(self.loaded.params["rebalance"])), tz="UTC")
         if self.asks[0]:
-            members = [market.members] if market.members else []  # a source may know of none
-            return self.source.book(known, self.sampling, asofs, progress, *members)
+            return book_of(self.source, known, self.sampling, asofs, progress, market.members)
         return NaiveSource(STAND_IN).book(known, self.sampling, asofs, None, market.members)
 
     def _outcome(self, result: Result, market: Market) -> Outcome:

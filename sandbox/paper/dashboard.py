@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sandbox.errors import AccountError
 from sandbox.interrupts import tidied
-from sandbox.reporting import ROOT
+from sandbox.reporting import end, reason_of, started
 
 
 @contextmanager
@@ -20,31 +19,18 @@ def dashboard(account: Path, port: int) -> Iterator[str]:
 
     Raises AccountError where it cannot be started, such as for a port in use.
     """
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "reports.paper", str(account), "--port", str(port),
-         "--parent", str(os.getpid())],
-        env={**os.environ, "PYTHONPATH": path},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = started(
+        "reports.paper", str(account), "--port", str(port),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the account; this ends when that has
     )  # fmt: skip
-
-    def end() -> None:
-        process.kill()
-        with suppress(OSError, ValueError):
-            process.communicate()
-
-    with tidied(end):
+    with tidied(partial(end, process)):
         try:
             assert process.stdout is not None
             first = process.stdout.readline().strip()
             if "http://" not in first:
                 _, errors = process.communicate()
-                lines = errors.strip().splitlines() or ["its process ended"]
-                raise AccountError(f"the dashboard: {lines[-1].removeprefix('error: ')}")
+                raise AccountError(f"the dashboard: {reason_of(process, errors)}")
             yield first[first.index("http://") :]
         finally:
-            end()
+            end(process)

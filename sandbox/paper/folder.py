@@ -6,7 +6,6 @@ benchmark, the controls and the run without costs are traded on the recorded can
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from sandbox.paper.account import AccountFile
 from sandbox.paper.trader import Trader
 from sandbox.progress import Bar, Progress
 from sandbox.run.job import Finished, run_prepared, start_report
-from sandbox.run.portfolios import Portfolio
+from sandbox.run.portfolios import Loaded, Portfolio
 from sandbox.run.portfolios import Traded as TradedPortfolio
 from sandbox.run.prepare import Prepared, prepare
 from sandbox.words import counted
@@ -39,7 +38,7 @@ def write_run_folder(
     """Ends the trader's strategy. `config` names the account as its data."""
     with start_report() as report:
         run = prepare(config)
-        _expect_unchanged(run.strategies[0].path, account)
+        _expect_unchanged(run.strategies[0], account)
         strategy = run.strategies[0].name
         own = TradedPortfolio(trader.finish(run.candles), trader.forecasts.times_asked, ())
         return run_prepared(
@@ -48,14 +47,14 @@ def write_run_folder(
         )  # fmt: skip
 
 
-def _expect_unchanged(strategy: Path, account: AccountFile) -> None:
+def _expect_unchanged(strategy: Loaded, account: AccountFile) -> None:
     """The controls trade the file as it is now, the account traded it as it was."""
     traded = account.meta("account")["strategy"]["sha256"]
-    if hashlib.sha256(strategy.read_bytes()).hexdigest() != traded:
+    if strategy.sha256 != traded:
         raise AccountError(
-            f"{strategy} was changed while it was traded, so that no run folder is written: its "
-            f"controls would be another strategy's. {account.path} is whole: with the file as it "
-            "was the same command goes on, and ends in a run folder"
+            f"{strategy.path} was changed while it was traded, so that no run folder is written: "
+            f"its controls would be another strategy's. {account.path} is whole: with the file as "
+            "it was the same command goes on, and ends in a run folder"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -55,7 +54,7 @@ def terms_of(traded: Traded, started_ns: int) -> dict[str, Any]:
         "strategy": {
             "name": strategy.name,
             "file": str(strategy.path),
-            "sha256": hashlib.sha256(strategy.path.read_bytes()).hexdigest(),
+            "sha256": strategy.sha256,
             "params": dict(strategy.params),
         },
         "exchange": exchange_kind(traded.exchange),

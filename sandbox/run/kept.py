@@ -80,7 +80,7 @@ class KeptBacktests:
         loaded = portfolio.loaded
         parts = [
             self._market, source_hash(), _own_modules(), portfolio.name, portfolio.role,
-            hashlib.sha256(loaded.path.read_bytes()).hexdigest(), str(loaded.path.resolve()),
+            loaded.sha256, str(loaded.path.resolve()),
             json.dumps(dict(loaded.params), sort_keys=True, default=str),
             portfolio.signal or "", self._forecasts.get(portfolio.signal or "", ""),
         ]  # fmt: skip

@@ -6,6 +6,7 @@ portfolio trades the strategy's own signal in a market where nothing costs anyth
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import pickle
 import threading
@@ -49,6 +50,11 @@ class Loaded:
     path: Path
     params: Mapping[str, Param]  # all it declares
     sweep_of: str | None = None  # the strategy that it is a combination of parameters of
+
+    @property
+    def sha256(self) -> str:
+        """Of the file as it is now."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import pandas as pd
 from feeds import Candles, bar_times
 from sandbox.config import ComparisonOptions, RunConfig, StrategyOptions, Window
 from sandbox.errors import ConfigError, WindowError
-from sandbox.forecast.book import Forecasts, SignalSource
+from sandbox.forecast.book import Forecasts, SignalSource, book_of
 from sandbox.forecast.calendars import NamedCalendar
 from sandbox.forecast.data import bar_times_inside, load_data
 from sandbox.forecast.folds import source_of
@@ -98,8 +98,8 @@ class Prepared:
     def books(self, progress: Progress) -> dict[str, Forecasts]:
         """The forecasts of the run's own signal and of its controls', by signal name."""
         frames, sampling, asofs = self.candles.frames, self.config.sampling, self.asofs()
-        members = [self.market.members] if self.market.members else []
-        book = self.forecaster.source.book(frames, sampling, asofs, progress, *members)
+        source, members = self.forecaster.source, self.market.members
+        book = book_of(source, frames, sampling, asofs, progress, members)
         if not len(book) and not self.market.as_on_paper:  # there it was so, and it was traded
             raise WindowError(
                 f"no symbol has {sampling.lookback} bars of history by {self.market.end:%Y-%m-%d}: "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -70,7 +69,7 @@ def _portfolio(portfolio: Portfolio) -> dict[str, Any]:
         "repeats": portfolio.repeats,
         "sweep_of": loaded.sweep_of,
         "file": str(loaded.path),
-        "sha256": hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
+        "sha256": loaded.sha256,
         "params": dict(loaded.params),
     }
 
