@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_data_options(parser)
     add_window_options(parser)
-    add_model_options(parser)
+    add_model_options(parser, calibrate=False)
     add_backend_options(parser, default="ray")
     return parser
 

@@ -116,7 +116,9 @@ def add_window_options(target: argparse._ActionsContainer) -> None:
     option(group, "end", "last session traded", type=a_date, metavar="DATE")
 
 
-def add_model_options(parent: argparse._ActionsContainer, *, store: bool = True) -> None:
+def add_model_options(
+    parent: argparse._ActionsContainer, *, store: bool = True, calibrate: bool = True
+) -> None:
     target = parent.add_argument_group("model")
     option(
         target, "model", "bundled, mini, small, base, a folder, hub ids or walkforward:NAME",
@@ -131,6 +133,11 @@ def add_model_options(parent: argparse._ActionsContainer, *, store: bool = True)
     option(target, "device", "cpu, cuda or mps (default: the best there is)")
     option(target, "dtype", "numbers the model computes with")
     option(target, "seed", "the same seed draws the same paths", type=int)
+    if calibrate:
+        option(
+            target, "calibrate", "move forecasts to where past ones, whose outcomes are known, "
+            "should have been", action="store_true",
+        )  # fmt: skip
     if store:
         option(target, "store", "folder that keeps forecasts; none keeps none", metavar="DIR")
 

@@ -94,6 +94,7 @@ class ModelOptions:
     device: str | None = None  # None: the best this machine has
     dtype: Literal["float32", "bfloat16"] = "float32"  # numbers the model computes with
     store: str = "store"  # folder that keeps forecasts, or "none"
+    calibrate: bool = False  # move forecasts to where past ones should have been
 
 
 LOCAL = "local"  # the backend that is always there

@@ -80,15 +80,29 @@ class BarForecasts:
     Each is made when it is first asked for.
     """
 
-    def __init__(self, windows: Windows, paths: Callable[[int], Array]) -> None:
+    def __init__(
+        self,
+        windows: Windows,
+        paths: Callable[[int], Array],
+        moved: Callable[[Forecast], Forecast] | None = None,
+    ) -> None:
+        """With `moved` each goes through it before it is handed out."""
         self._windows = windows
         self._paths = paths
+        self._moved = moved
         self._places = {symbol: nth for nth, symbol in enumerate(windows.symbols)}
 
     def of(self, symbol: str) -> Forecast | None:
         """None without a bar now, with too little history, or off the schedule."""
         nth = self._places.get(symbol)
-        return None if nth is None else self._windows.forecast(nth, self._paths(nth))
+        if nth is None:
+            return None
+        forecast = self._windows.forecast(nth, self._paths(nth))
+        return self._moved(forecast) if self._moved else forecast
+
+    def moved_by(self, move: Callable[[Forecast], Forecast]) -> BarForecasts:
+        """The same, each moved by `move`."""
+        return BarForecasts(self._windows, self._paths, move)
 
 
 class SignalSource(Protocol):

@@ -88,6 +88,11 @@ class WalkForward:
         rows = [(part, np.flatnonzero(places == nth)) for nth, part in enumerate(self.parts)]
         return [(part, inside) for part, inside in rows if len(inside)]
 
+    def covers(self, asof_ns: Array) -> Array:
+        """Which of some times `[W]` are in a test part."""
+        inside: Array = self._places(asof_ns) >= 0
+        return inside
+
     def _places(self, asof_ns: Array) -> Array:
         """The number of each one's part, -1 outside of all."""
         starts = np.array([part.start_ns for part in self.parts])
@@ -195,7 +200,7 @@ class WalkForwardSource:
         calendar: Calendar | None,
     ) -> None:
         self._walk = walk
-        self._calendar = calendar
+        self.calendar = calendar
         self._store = Path(model.store)
         self._sources = {
             part.start_ns: KronosSource.of(part.checkpoint, model, backend, calendar)
@@ -211,12 +216,22 @@ class WalkForwardSource:
         members: Members = NO_MEMBERS,
     ) -> StitchedBook:
         """Raises WindowError for asofs outside of the folds' test parts."""
-        windows = Windows.of(frames, sampling, asofs, self._calendar, members)
+        windows = Windows.of(frames, sampling, asofs, self.calendar, members)
+        return self.book_of(windows, sampling, progress)
+
+    def book_of(
+        self, windows: Windows, sampling: Sampling, progress: Progress | None = None
+    ) -> StitchedBook:
+        """As `book`, of windows that are cut already."""
         books = [
             (part, self._sources[part.start_ns].book_of(own, sampling, told))
             for part, own, told in self._shares(windows, progress)
         ]
         return StitchedBook(windows, books)
+
+    def covers(self, asof_ns: Array) -> Array:
+        """Which of some times `[W]` are in the test part of a fold."""
+        return self._walk.covers(asof_ns)
 
     def fill_store(
         self,
@@ -227,7 +242,7 @@ class WalkForwardSource:
         members: Members = NO_MEMBERS,
     ) -> Filled:
         """As `KronosSource.fill_store`; the folder is the one that has a set for every fold."""
-        windows = Windows.of(frames, sampling, asofs, self._calendar, members)
+        windows = Windows.of(frames, sampling, asofs, self.calendar, members)
         filled = [
             self._sources[part.start_ns].fill_store_of(own, sampling, told)
             for part, own, told in self._shares(windows, progress)

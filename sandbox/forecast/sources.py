@@ -67,7 +67,7 @@ class KronosSource:
         self._device = device
         self._dtype = dtype
         self._store = store
-        self._calendar = calendar
+        self.calendar = calendar
         self._backend = backend
 
     @classmethod
@@ -102,7 +102,7 @@ class KronosSource:
         Raises MemoryShortError where memory does not hold what is in it, StoreError where the store
         cannot be used or there is no room on disk.
         """
-        windows = Windows.of(frames, sampling, asofs, self._calendar, members)
+        windows = Windows.of(frames, sampling, asofs, self.calendar, members)
         return self.book_of(windows, sampling, progress)
 
     def book_of(
@@ -124,6 +124,10 @@ class KronosSource:
             windows, paths, computed=filled.computed, reused=filled.reused, notes=filled.notes
         )
 
+    def covers(self, asof_ns: Array) -> Array:
+        """Which of some times `[W]` it forecasts as of: all."""
+        return np.ones(len(asof_ns), dtype=bool)
+
     def fill_store(
         self,
         frames: Mapping[str, pd.DataFrame],
@@ -133,7 +137,7 @@ class KronosSource:
         members: Members = NO_MEMBERS,
     ) -> Filled:
         """Compute what the store lacks and keep it there: a piece at a time is in memory."""
-        windows = Windows.of(frames, sampling, asofs, self._calendar, members)
+        windows = Windows.of(frames, sampling, asofs, self.calendar, members)
         return self.fill_store_of(windows, sampling, progress)
 
     def fill_store_of(

@@ -202,6 +202,14 @@ def _times(times_ns: bytes) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(np.frombuffer(times_ns, dtype=np.int64).copy(), tz="UTC")
 
 
+def last_rows(frames: Mapping[str, pd.DataFrame], windows: Windows) -> Array:
+    """The row of the windows' table at which each one's symbol ends, `[W]`; `frames` are those that
+    they were cut from."""
+    ends = np.cumsum([len(frame) for frame in frames.values()])
+    last_of = dict(zip(frames, (ends - 1).tolist(), strict=True))
+    return np.array([last_of[symbol] for symbol in windows.symbols], dtype=np.int64)
+
+
 def _stretches(ends: Array, lookback: int) -> Array:
     """`[W]` rows to the `[W, L]` rows that end there."""
     rows: Array = ends[:, None] + np.arange(1 - lookback, 1)

@@ -202,9 +202,9 @@ class _Comparison:
     def _history(self) -> tuple[tuple[int, ...], float, Difference | None]:
         """The amounts that were compared, how far sizes and prices were apart at most, and the
         first difference."""
-        lookback = self._rerun.sampling.lookback
+        forecast_bars = self._rerun.history_bars
         markets = (
-            replace(_history_cut(self._market, max(bars, lookback)), warmup_bars=bars)
+            replace(_history_cut(self._market, max(bars, forecast_bars)), warmup_bars=bars)
             for bars in self._amounts
         )
         most = 0.0

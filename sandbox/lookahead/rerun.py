@@ -22,6 +22,7 @@ from feeds import bar_times
 from sandbox.cores import cores
 from sandbox.errors import StrategyError
 from sandbox.forecast.book import book_of
+from sandbox.forecast.calibrated import history_bars
 from sandbox.forecast.naive import NaiveSource
 from sandbox.progress import Progress
 from sandbox.run.portfolios import Loaded, Market, Portfolio, Traded, Trading
@@ -72,6 +73,11 @@ class Rerun:
     source: SignalSource
     sampling: Sampling
     asks: list[bool] = field(default_factory=lambda: [False])  # for forecasts, as far as is known
+
+    @property
+    def history_bars(self) -> int:
+        """Bars of each symbol that a forecast may depend on, asof included."""
+        return history_bars(self.source, self.sampling)
 
     def twice(self, market: Market, progress: Progress | None = None) -> tuple[Outcome, Outcome]:
         """A run and the same again in the same process, for what a run leaves behind there."""

@@ -20,6 +20,7 @@ from feeds.bars import frame_of
 from kronos import Forecast
 from sandbox.config import Sampling
 from sandbox.forecast.book import SignalSource
+from sandbox.forecast.calibrated import CalibratedSource, history_bars
 from sandbox.forecast.naive import NAIVE
 from sandbox.paper.account import Event, MadeForecast
 from sandbox.trading.clock import NEVER
@@ -27,7 +28,7 @@ from sandbox.trading.feed import CandleFeed
 from sandbox.trading.schedule import period_of
 from sandbox.trading.source import BarTime, Candle
 
-FAILED, LATE = "forecast failed", "forecast late"  # kinds of events
+FAILED, LATE, NOTE = "forecast failed", "forecast late", "forecasts"  # kinds of events
 
 
 class LatestBar(NamedTuple):
@@ -62,6 +63,8 @@ class PaperForecasts:
         self._sampling = sampling
         self._rebalance = rebalance
         self._too_late = too_late
+        self._bars_kept = history_bars(source, sampling)
+        self._notes: tuple[str, ...] = ()  # of the last batch
         self._bars: dict[str, deque[tuple[int, Candle]]] = {}
         self._kept_at: Callable[[int], Sequence[MadeForecast]] | None = None
         self._forecasts: Mapping[str, Forecast] = {}
@@ -72,14 +75,14 @@ class PaperForecasts:
 
     def load(self, frames: Mapping[str, pd.DataFrame], until_ns: int) -> None:
         """The bars of before the start, up to a time in ns since 1970: of each symbol as many as a
-        forecast sees."""
+        forecast depends on."""
         for symbol, frame in frames.items():
-            before = frame.loc[: pd.Timestamp(until_ns, tz="UTC")].tail(self._sampling.lookback)
+            before = frame.loc[: pd.Timestamp(until_ns, tz="UTC")].tail(self._bars_kept)
             values = values_of(before).tolist()
             bars = zip(times_ns(before).tolist(), values, strict=True)
             self._bars[symbol] = deque(
                 ((time_ns, Candle(NEVER, *row)) for time_ns, row in bars),
-                maxlen=self._sampling.lookback,
+                maxlen=self._bars_kept,
             )
 
     def rehearse(self) -> None:
@@ -90,6 +93,7 @@ class PaperForecasts:
         if symbols and not self._is_naive:
             with suppress(Exception):
                 self._batch(symbols, last_ns)
+        self._notes = ()
 
     def begin(
         self, bar: BarTime, *, traded: bool, kept: Callable[[int], Sequence[MadeForecast]] | None
@@ -160,7 +164,7 @@ class PaperForecasts:
         return [
             symbol
             for symbol, bars in self._bars.items()
-            if bars and bars[-1][0] == time_ns and len(bars) == self._sampling.lookback
+            if bars and bars[-1][0] == time_ns and len(bars) >= self._sampling.lookback
         ]
 
     def _of_before(
@@ -210,10 +214,10 @@ class PaperForecasts:
         try:
             return self._batch(symbols, self._now_ns), {}
         except Exception as error:
-            if len(symbols) == 1:
+            if len(symbols) == 1 or isinstance(self._source, CalibratedSource):
                 why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                self.events.append(Event(FAILED, why, symbols[0], self._now_ns))
-                return {}, {symbols[0]: why}
+                self.events += [Event(FAILED, why, symbol, self._now_ns) for symbol in symbols]
+                return {}, dict.fromkeys(symbols, why)
         forecasts: dict[str, Forecast] = {}
         failed: dict[str, str] = {}
         for symbol in symbols:
@@ -223,13 +227,21 @@ class PaperForecasts:
         return forecasts, failed
 
     def _batch(self, symbols: Sequence[str], asof_ns: int) -> dict[str, Forecast]:
+        """A calibrated forecast depends on all symbols' bars, of which it sees enough itself."""
         frames = {}
-        for symbol in symbols:
+        whole = isinstance(self._source, CalibratedSource)
+        for symbol in self._bars if whole else symbols:
+            if not self._bars[symbol]:
+                continue
             closes_ns, candles = zip(*self._bars[symbol], strict=True)
             frames[symbol] = frame_of(closes_ns, [candle[1:] for candle in candles])
         asof = pd.DatetimeIndex([pd.Timestamp(asof_ns, tz="UTC")])
-        shown = self._source.book(frames, self._sampling, asof).as_of(asof_ns)
+        book = self._source.book(frames, self._sampling, asof)
+        shown = book.as_of(asof_ns)
         assert shown is not None
+        if book.notes != self._notes:
+            self._notes = book.notes
+            self.events += [Event(NOTE, note, None, asof_ns) for note in book.notes]
         made = {symbol: shown.of(symbol) for symbol in symbols}
         return {symbol: forecast for symbol, forecast in made.items() if forecast is not None}
 

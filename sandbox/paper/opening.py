@@ -16,6 +16,7 @@ from feeds.recorded import load_recorded, meta_of, reading
 from sandbox.config import NO_STORE, CandleOptions, RunConfig, Window
 from sandbox.errors import AccountError, ConfigError
 from sandbox.forecast.data import calendar_of
+from sandbox.forecast.past import calibration_bars
 from sandbox.paper import account as accounts
 from sandbox.paper.account import AccountFile
 from sandbox.paper.terms import Traded, exchange_kind, expect_same, terms_of
@@ -103,7 +104,9 @@ def opened_account(config: RunConfig, strategy: Loaded, feed: Feed, path: Path) 
 
 def _of_exchange(config: RunConfig, feed: Feed, path: Path) -> Candles:
     """The warm-up of a new account."""
-    warmup = feed.warmup(max(WARMUP_BARS, config.sampling.lookback))
+    sampling = config.sampling
+    bars = calibration_bars(sampling) if config.model.calibrate else sampling.lookback
+    warmup = feed.warmup(max(WARMUP_BARS, bars))
     for name, rows in warmup.candles.items():
         if not rows:
             raise AccountError(

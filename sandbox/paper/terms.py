@@ -67,6 +67,7 @@ def terms_of(traded: Traded, started_ns: int) -> dict[str, Any]:
             "name": weights.name,
             "fingerprint": weights.fingerprint,
             "dtype": traded.config.model.dtype,
+            **({"calibrate": True} if traded.config.model.calibrate else {}),
             "seen_until": weights.seen_until and weights.seen_until.isoformat(),
         },
         "sampling": asdict(traded.config.sampling),

@@ -121,7 +121,7 @@ def _kept(run: Prepared) -> KeptBacktests | None:
     sampling = run.config.sampling, calendar
     made_from = {name: repr(sampling) for name in NAIVE}
     if forecaster.checkpoint is not None:
-        weights = forecaster.checkpoint.fingerprint, model.dtype, model.device
+        weights = forecaster.checkpoint.fingerprint, model.dtype, model.device, model.calibrate
         made_from[forecaster.source.name] = repr((*sampling, *weights))
     return KeptBacktests(Path(model.store) / "backtests", run.market, made_from)
 

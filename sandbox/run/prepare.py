@@ -15,6 +15,7 @@ from sandbox.config import ComparisonOptions, RunConfig, StrategyOptions, Window
 from sandbox.errors import ConfigError, WindowError
 from sandbox.forecast.book import Forecasts, SignalSource, book_of
 from sandbox.forecast.calendars import NamedCalendar
+from sandbox.forecast.calibrated import as_asked
 from sandbox.forecast.data import bar_times_inside, load_data
 from sandbox.forecast.folds import source_of
 from sandbox.forecast.model import Weights
@@ -235,7 +236,12 @@ def _of_account(candles: Candles, window: Window) -> pd.DatetimeIndex:
 
 def forecaster_of(config: RunConfig, calendar: NamedCalendar | None) -> Forecaster:
     signal, model = config.strategy.signal, config.model
+    if signal != "kronos" and model.calibrate:
+        raise ConfigError(
+            f"--calibrate: {signal} is a naive signal, and it is a model's forecasts "
+            "that are calibrated"
+        )
     if signal != "kronos":
         return Forecaster(NaiveSource(signal, calendar), None, calendar)
     source, weights = source_of(model, config.sampling.lookback, config.backend, calendar)
-    return Forecaster(source, weights, calendar)
+    return Forecaster(as_asked(source, model, config.sampling), weights, calendar)

@@ -17,7 +17,7 @@ from feeds import bar_times, times_ns
 from feeds.members import NO_MEMBERS, Members
 from sandbox.config import Sampling
 from sandbox.errors import WindowError
-from sandbox.forecast.windows import Array, Calendar, Windows
+from sandbox.forecast.windows import Array, Calendar, Windows, last_rows
 from sandbox.skill.baselines import PRICES, SHORT_BARS
 
 BETA_BARS = 60  # of a beta
@@ -52,17 +52,15 @@ class Cells:
                 f"no symbol has {sampling.lookback} bars of history by {asofs[-1]:%Y-%m-%d}: set a "
                 "smaller --lookback or a later --end"
             )
-        lengths = [len(frame) for frame in frames.values()]
-        last_of = dict(zip(frames, np.cumsum(lengths) - 1, strict=True))
-        last_rows = np.array([last_of[symbol] for symbol in found.symbols])
-        rows = np.flatnonzero(found.ends < last_rows)
+        last = last_rows(frames, found)
+        rows = np.flatnonzero(found.ends < last)
         if not len(rows):
             raise WindowError(
                 f"no outcome is known yet: the last bar is of {bar_times(frames)[-1]:%Y-%m-%d}, "
                 f"and forecasts would begin at {asofs[0]:%Y-%m-%d}; set an earlier --start"
             )
         rows = rows[np.argsort(found.asof_ns[rows], kind="stable")]
-        return cls(found.pick(rows), last_rows[rows], sampling.horizon)
+        return cls(found.pick(rows), last[rows], sampling.horizon)
 
     def __len__(self) -> int:
         return len(self.windows)
