@@ -66,7 +66,7 @@ def _forgotten(found: dict[str, Any]) -> list[str]:
 
 def _luck(found: dict[str, Any]) -> str:
     if found["traded"] == 1:
-        alone = "Nothing has to be" if found["tried"] == 1 else "Nothing else has returns: none is"
+        alone = "Nothing has to be" if found["tried"] == 1 else "Nothing else has returns to be"
         return f"{alone} taken off for having picked it."
     return (
         f"Had none of them any skill, the best of {_with_returns(found)} would still have a Sharpe "
