@@ -66,8 +66,9 @@ def _forgotten(found: dict[str, Any]) -> list[str]:
 
 def _luck(found: dict[str, Any]) -> str:
     if found["traded"] == 1:
-        alone = "Nothing has to be" if found["tried"] == 1 else "Nothing else has returns to be"
-        return f"{alone} taken off for having picked it."
+        if found["scored"]:
+            return "Nothing else has returns, so that nothing is taken off for having picked it."
+        return "Nothing has to be taken off for having picked it."
     return (
         f"Had none of them any skill, the best of {_with_returns(found)} would still have a Sharpe "
         f"ratio of about {found['luck_sharpe']:.2f}, by luck alone."

@@ -25,15 +25,10 @@ def skill_config(args: argparse.Namespace, presets: Presets) -> SkillConfig:
 
 def _by_records(in_file: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """A file may call an option as the command line does (`model: mini`), or as `skill.json`."""
-    options: dict[str, Any] = {}
-    for name, value in in_file.items():
-        known = FLAGS.get(name, name)
-        if known in options:
-            raise ConfigError(
-                f"--config {args.config}: it has both {known} and {name}, which mean the same"
-            )
-        options[known] = value
-    return options
+    for flag, name in FLAGS.items():
+        if flag in in_file and name in in_file:
+            raise ConfigError(f"--config {args.config}: it has both {flag} and {name}, name one")
+    return {FLAGS.get(name, name): value for name, value in in_file.items()}
 
 
 def _preset(name: Any, presets: Presets) -> Mapping[str, Any]:
