@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "sandbox.tries",
-        f"Show how many different things runs have tried on which data ({FILE}, beside the run "
-        "folders), or forget some of them, which leaves a mark.",
+        f"Show how many different things runs and skill have tried on which data ({FILE}, beside "
+        "their folders), or forget some of them, which leaves a mark.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     ls = commands.add_parser("ls", help="list data, windows, and how much was tried there")

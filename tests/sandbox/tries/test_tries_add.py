@@ -33,6 +33,19 @@ def document(*numbers, **more):
     } | more  # fmt: skip
 
 
+# as it was written before there was anything but runs
+BEFORE_SKILL = (
+    b'{"sha256":"6bb3b3ec3c11407fdd93958c28eaa9fbadd5b7ee333bcf7c1c4f803c71732431","entry":{"kind":'
+    b'"registry","version":1,"set_aside":[]}}\n'
+    b'{"sha256":"726c3d8d8e84810a0bd444a6d00debd5b04ddb46bbfc21dea5a6fcf8f99f7aa5","entry":{"kind":'
+    b'"run","when":"2026-01-31T12:00:00Z","folder":"topk","spec":"sample","data_hash":'
+    b'"da7ada7ada7ada7a","first_bar":"2020-01-02T21:00:00+00:00","last_bar":'
+    b'"2020-01-03T21:00:00+00:00","signal":"kronos","model":"bundled","fingerprint":"f1",'
+    b'"settings":{"seed":0},"costs":{},"days":"V0cAAFhHAAA=","tries":[{"name":"topk","code":"ab",'
+    b'"params":{"k":3},"thing":"t","key":"k","returns":"AAAAPwAAgL4="}],"benchmark":null}}\n'
+)
+
+
 @pytest.fixture
 def add(tmp_path, monkeypatch, capsys):
     """Adds a document that comes in; its exit status and what it printed."""
@@ -132,6 +145,17 @@ def test_reports_read_the_same_and_have_its_days(add, registry):
     assert track.returns is None and (track.days[0], track.days[-1]) == (18263, 18352)
     assert [len(mark.tracks) for mark in theirs.forgotten] == [1]
     assert theirs.warnings == [] == warnings_of(ours, FILE)
+
+
+def test_a_registry_of_before_is_read_and_added_to(add, registry):
+    registry.path.write_bytes(BEFORE_SKILL)
+    [each] = registry.read().tries.values()
+    assert each.tried.returns.tolist() == [0.5, -0.25] and each.run.days.tolist() == [18263, 18264]
+    assert add(document(1))[1].startswith("2 different things")
+    assert registry.path.read_bytes().startswith(BEFORE_SKILL)
+    contents = registry.read()
+    assert (len(contents.tries), contents.damaged, contents.set_aside) == (2, 0, [])
+    assert len(read_tries(registry.path).tracks) == 2
 
 
 def test_a_changed_byte_of_its_line_is_a_damaged_line(add, registry):
