@@ -17,6 +17,7 @@ from feeds import Candles
 from sandbox.errors import ConfigError, SandboxError
 from sandbox.forecast.book import Forecasts
 from sandbox.forecast.windows import Array
+from sandbox.progress import Progress
 from sandbox.skill.sources import Asked
 from sandbox.skill.to_qlib import COLUMNS, check_ending, write_signal
 from sandbox.words import counted, listed
@@ -51,9 +52,9 @@ class Expected:
         self._asofs_ns: list[int] = []
         self._returns: list[float] = []
 
-    def take(self, book: Forecasts) -> None:
+    def take(self, book: Forecasts, progress: Progress) -> None:
         """Of all forecasts of a book; no two books may share a bar time."""
-        windows = book.windows
+        windows, before = book.windows, len(self._returns)
         for asof_ns, rows in windows.rows_at.items():
             forecasts = book.as_of(asof_ns)
             for symbol in (windows.symbols[row] for row in rows):
@@ -63,6 +64,7 @@ class Expected:
                 self._symbols.append(symbol)
                 self._asofs_ns.append(asof_ns)
                 self._returns.append(forecast.expected_return())
+            progress(len(self._returns) - before, len(windows))
 
     def table(self) -> pd.DataFrame:
         """As `to_qlib.signal_frame` takes it: symbol, asof (UTC), score (simple return)."""

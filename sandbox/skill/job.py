@@ -274,8 +274,9 @@ def _fill(
                 counts["computed"] += book.computed
                 counts["reused"] += book.reused
                 notes += book.notes
-                if expected is not None:
-                    expected.take(book)
+        if expected is not None:  # then there is one model, with one setting
+            with bar("Reading scores", "forecasts") as progress:
+                expected.take(book, progress)
         with bar("Scoring", "cells") as progress:
             _score(run, [*sources, *others], file, (first, end), progress)
     return counts, list(dict.fromkeys(notes))
