@@ -2,9 +2,11 @@
 
 A thing counts where it was tried on the same data (the same candles, or the same data spec, since a
 file may have grown) in a window that shares a day with this run's; it counts once, however often
-and in however many such windows. What is computed from returns is computed from those tries that
-have one on every day that is judged here. The tries before come from the registry beside the run
-folder, those of this run from the folder itself.
+and in however many such windows. A model with settings whose forecasts were scored is a thing that
+was tried, and has no returns: it is in the number of tries and in nothing else. What luck gives
+follows from how many have returns, and what is computed from returns from those tries that have one
+on every day that is judged here. The tries before come from the registry beside the run folder,
+those of this run from the folder itself.
 """
 
 from __future__ import annotations
@@ -40,11 +42,17 @@ class Looks:
     """What a run's report knows of tries."""
 
     things: int  # different ones, this run's included
+    scored: int  # of them models with settings, which have no returns
     own: int  # of them in this run
     same_days: tuple[str, ...]  # labels of those with a return on every judged day, own ones first
     returns: np.ndarray  # [judged days, same days' tries]
     forgotten: dict[str, int]  # day (UTC) -> how many that would count here
     warnings: tuple[str, ...]
+
+    @property
+    def traded(self) -> int:
+        """How many of the things have returns."""
+        return self.things - self.scored
 
 
 def all_tries(run: Run, figures: dict[str, Any]) -> dict[str, Any] | None:
@@ -64,6 +72,8 @@ def all_tries(run: Run, figures: dict[str, Any]) -> dict[str, Any] | None:
     found = {
         "registry": record["registry"],
         "tried": looks.things,
+        "scored": looks.scored,
+        "traded": looks.traded,
         "in_this_run": looks.own,
         "on_the_same_days": len(looks.same_days),
         "forgotten": looks.forgotten,
@@ -72,9 +82,9 @@ def all_tries(run: Run, figures: dict[str, Any]) -> dict[str, Any] | None:
         "days": len(days),
         "sharpe_deviation": math.sqrt(variance * periods),  # a year's
         "deviation_is_seen": len(looks.same_days) >= FEWEST_TRIES,
-        "luck_sharpe": math.sqrt(variance * periods) * expected_maximum(looks.things),
+        "luck_sharpe": math.sqrt(variance * periods) * expected_maximum(looks.traded),
         "strategies": {
-            name: _deflated(returns[name], sharpes[name], looks.things, variance)
+            name: _deflated(returns[name], sharpes[name], looks.traded, variance)
             for name in sharpes
         },
         "benchmark_sharpe": figures["portfolios"][run.benchmark.name][span]["sharpe"]
@@ -103,6 +113,7 @@ def _looks(
     own = {thing: (name, returns[name].to_numpy(float)) for name, thing in things.items()}
     others = [track for track in file.tracks.values() if _counts(run, track, window)]
     known = set(own) | {track.thing for track in others}
+    with_returns = set(own) | {track.thing for track in others if track.returns is not None}
     columns = dict(own)
     for track in others:  # a later run of the same thing goes over an earlier one
         values = _on(track, days)
@@ -111,6 +122,7 @@ def _looks(
     moving = [each for each in columns.values() if np.isfinite(each[1]).all() and np.ptp(each[1])]
     return Looks(
         things=len(known),
+        scored=len(known - with_returns),
         own=len(own),
         same_days=tuple(label for label, _ in moving),
         returns=np.array([values for _, values in moving]).reshape(len(moving), len(days)).T,
@@ -127,6 +139,8 @@ def _counts(run: Run, track: Track, window: np.ndarray) -> bool:
 
 def _on(track: Track, days: np.ndarray) -> np.ndarray | None:
     """Its returns on those days; None where it lacks one."""
+    if track.returns is None:
+        return None
     at = np.searchsorted(track.days, days)
     if at[-1] >= len(track.days) or not np.array_equal(track.days[at], days):
         return None

@@ -28,7 +28,7 @@ _LINE = re.compile(rb'\{"sha256":"([0-9a-f]{64})","entry":(\{.*\})\}', re.DOTALL
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Track:
-    """A try: one strategy portfolio of some run."""
+    """A try: one strategy portfolio of some run, or a model with settings that was scored."""
 
     thing: str  # a hash of what was tried, whatever the data and the window
     name: str
@@ -36,7 +36,7 @@ class Track:
     spec: str
     data_hash: str
     days: np.ndarray  # [days] int32, since 1970-01-01, ascending
-    returns: np.ndarray  # [days] float, net
+    returns: np.ndarray | None  # [days] float, net; None: `sandbox.skill` scored its forecasts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +125,8 @@ def _taken(line: bytes, found: TriesFile) -> bool:
     try:
         if entry is None:
             return False
-        if entry["kind"] == "run":
-            found.tracks |= _tracks(entry)
+        if entry["kind"] in ("run", "skill"):
+            found.tracks |= _tracks(entry) if entry["kind"] == "run" else _scored(entry)
             return True
         if entry["kind"] == "forgotten":
             gone = [found.tracks.pop(key) for key in entry["keys"] if key in found.tracks]
@@ -139,16 +139,26 @@ def _taken(line: bytes, found: TriesFile) -> bool:
 
 def _tracks(entry: dict[str, Any]) -> dict[str, Track]:
     days = _numbers(entry["days"], "<i4")
-    found = {
-        each["key"]: Track(
-            thing=each["thing"], name=each["name"], folder=entry["folder"], spec=entry["spec"],
-            data_hash=entry["data_hash"], days=days, returns=_numbers(each["returns"], "<f4"),
-        )
-        for each in entry["tries"]
-    }  # fmt: skip
-    if any(len(track.returns) != len(days) for track in found.values()):
+    returns = [_numbers(each["returns"], "<f4") for each in entry["tries"]]
+    if any(len(own) != len(days) for own in returns):
         raise ValueError("returns of other days")
-    return found
+    each_with = zip(entry["tries"], returns, strict=True)
+    return {each["key"]: _track(entry, each, days, own) for each, own in each_with}
+
+
+def _scored(entry: dict[str, Any]) -> dict[str, Track]:
+    first, last = (np.datetime64(entry[name][:10], "D") for name in ("first_bar", "last_bar"))
+    days = np.arange(first, last + 1).astype(np.int32)
+    return {each["key"]: _track(entry, each, days, None) for each in entry["tries"]}
+
+
+def _track(
+    entry: dict[str, Any], each: dict[str, Any], days: np.ndarray, returns: np.ndarray | None
+) -> Track:
+    return Track(
+        thing=each["thing"], name=each["name"], folder=entry["folder"], spec=entry["spec"],
+        data_hash=entry["data_hash"], days=days, returns=returns,
+    )  # fmt: skip
 
 
 def _numbers(text: str, kind: str) -> np.ndarray:

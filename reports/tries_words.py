@@ -20,7 +20,7 @@ MUCH, LITTLE = 0.35, 0.10  # probabilities of overfitting: as good as chance is 
 
 def sentences(run: Run, found: dict[str, Any]) -> dict[str, Any]:
     """`sentence` for the top of a page, and `sentences`, all there is to say, as in `HEADS`."""
-    count, lucky = _count(found), _luck(found)
+    count, lucky = " ".join([_count(found), *_scored(found)]), _luck(found)
     judged = [_deflated(portfolio.name, found) for portfolio in subjects(run)]
     market = _market(run, found)
     own = judged if len(judged) <= MOST_ON_TOP else []
@@ -45,6 +45,18 @@ def _count(found: dict[str, Any]) -> str:
     return f"{tried:,} different things have been tried {here}, {own:,} of them in this run."
 
 
+def _scored(found: dict[str, Any]) -> list[str]:
+    many = found["scored"]
+    if not many:
+        return []
+    which = "is a model" if many == 1 else "are models"
+    has = "It has" if many == 1 else "They have"
+    return [
+        f"{many:,} of them {which} with settings whose forecasts were scored (sandbox.skill). "
+        f"{has} no returns: no other figure of tries here knows of a choice by scores."
+    ]
+
+
 def _forgotten(found: dict[str, Any]) -> list[str]:
     return [
         f"{many:,} more {'was' if many == 1 else 'were'} forgotten on {day}."
@@ -53,12 +65,18 @@ def _forgotten(found: dict[str, Any]) -> list[str]:
 
 
 def _luck(found: dict[str, Any]) -> str:
-    if found["tried"] == 1:
+    if found["traded"] == 1:
+        if found["scored"]:
+            return "Nothing else has returns, so that nothing is taken off for having picked it."
         return "Nothing has to be taken off for having picked it."
     return (
-        f"Had none of them any skill, the best of {found['tried']:,} would still have a Sharpe "
+        f"Had none of them any skill, the best of {_with_returns(found)} would still have a Sharpe "
         f"ratio of about {found['luck_sharpe']:.2f}, by luck alone."
     )
+
+
+def _with_returns(found: dict[str, Any]) -> str:
+    return f"{found['traded']:,}" + (" that have returns" if found["scored"] else "")
 
 
 def _deflated(name: str, found: dict[str, Any]) -> str:
@@ -66,8 +84,8 @@ def _deflated(name: str, found: dict[str, Any]) -> str:
     deflated = figures["deflated_sharpe"]
     if deflated is None:
         return f"{name} has no Sharpe ratio to compare with that."
-    several = found["tried"] > 1
-    lucky = f"the best of {found['tried']:,} has by luck" if several else "0"
+    several = found["traded"] > 1
+    lucky = f"the best of {found['traded']:,} has by luck" if several else "0"
     outcome = "is more than" if deflated >= SURE else "is not clearly more than"
     return (
         f"{name} has {figures['sharpe']:.2f}, which {outcome} {lucky}: its deflated Sharpe ratio "

@@ -202,9 +202,8 @@ def a_date(text: str) -> date:
 
 def config_of(args: argparse.Namespace) -> RunConfig:
     """The options given, over those of `--config`, over those of `--preset`, over the defaults."""
-    file = getattr(args, "config", None)
-    in_file = _with_new_names(options_in(file), file) if file else {}
-    options = in_file | _given(args, RunConfig)
+    in_file = options_of_file(args)
+    options = in_file | given_options(args, RunConfig)
     options["params"] = _mapping(in_file, "params") | parse_params(getattr(args, "param", []))
     options["sweep"] = _mapping(in_file, "sweep") | parse_sweep(getattr(args, "sweep", []))
     return RunConfig.of(**preset_options(options.get("preset")) | options)
@@ -212,10 +211,17 @@ def config_of(args: argparse.Namespace) -> RunConfig:
 
 def records_of(args: argparse.Namespace, kind: type[AnyConfig]) -> AnyConfig:
     """The records of a command that takes its options from its command line alone."""
-    return kind.of(**_given(args, kind))
+    return kind.of(**given_options(args, kind))
 
 
-def _given(args: argparse.Namespace, kind: type[Config]) -> dict[str, Any]:
+def options_of_file(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of the file that `--config` names; none without it."""
+    file = getattr(args, "config", None)
+    return _with_new_names(options_in(file), file) if file else {}
+
+
+def given_options(args: argparse.Namespace, kind: type[Config]) -> dict[str, Any]:
+    """The options of those records that the command line has."""
     known = kind.options()
     return {
         name: value

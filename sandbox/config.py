@@ -239,7 +239,7 @@ class InferConfig(Config):
 class SkillOptions:
     """What is scored, beside what, and how often."""
 
-    models: Texts = ("bundled",)  # checkpoint names
+    models: Annotated[Texts, Field(min_length=1)] = ("bundled",)  # checkpoint names
     variants: Texts = ()  # further settings of the models: temperature=0.6,top_p=0.9
     signals: Texts = ("momentum", "reversal", "volatility", "random")  # naive ones; "none"
     every: Annotated[int, Field(ge=1)] = 1  # bar times from one asof to the next

@@ -1,4 +1,4 @@
-"""The reports, in a process of their own: they read files, and the runtime does not know them."""
+"""Reports and the registry of tries, in processes of their own: rooms that others do not know."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sandbox.cores import how_it_ended
 from sandbox.errors import RunFolderError
 from sandbox.interrupts import tidied
 
-ROOT = Path(__file__).resolve().parent.parent  # where the reports are
+ROOT = Path(__file__).resolve().parent.parent  # where the reports and the sandbox are
 
 
 def started(module: str, *options: str, **streams: Any) -> subprocess.Popen[str]:
-    """`python -m reports.X OPTIONS`, which ends with this process; `streams`: as of `Popen`."""
+    """`python -m MODULE OPTIONS`, which ends with this process; `streams`: as of `Popen`."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-m", module, *options, "--parent", str(os.getpid())],
@@ -45,23 +45,25 @@ def reason_of(process: subprocess.Popen[str], errors: str) -> str:
 
 
 class ReportProcess:
-    """`python -m reports.X OPTIONS`; with `waits` it imports what it needs, and waits to begin."""
+    """`python -m MODULE OPTIONS`; with `waits` it imports what it needs, and waits to begin."""
 
     def __init__(self, module: str, *options: str, waits: bool = False) -> None:
         self._process = started(
             module, *options,
-            stdin=subprocess.PIPE if waits else subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if waits else subprocess.DEVNULL, stdout=subprocess.PIPE,
         )  # fmt: skip
 
-    def finish(self, what: str, line: str | None = None) -> None:
-        """Wait for its end; raises RunFolderError that `what` could not be written, and why.
+    def finish(self, what: str, line: str | None = None) -> str:
+        """Wait for its end; what it printed. Raises RunFolderError that `what` could not be
+        written, and why.
 
         `line` is for one that waits: it begins when it has read it.
         """
-        _, errors = self._process.communicate(None if line is None else f"{line}\n")
+        said, errors = self._process.communicate(None if line is None else f"{line}\n")
         if self._process.returncode:
             reason = reason_of(self._process, errors)
             raise RunFolderError(f"{what} could not be written: {reason}")
+        return said
 
     def end(self) -> None:
         """Kill it, if it has not ended."""

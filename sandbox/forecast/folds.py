@@ -112,6 +112,12 @@ class WalkForward:
         return f"{self.name} forecasts {self._first_day:%Y-%m-%d} to {self._last_day:%Y-%m-%d}"
 
 
+def registry_folder(place: Path) -> Path:
+    """Where a run in that place is counted: beside it, or beside the walk-forward that it is of."""
+    parent = place.absolute().parent
+    return parent.parent if (parent / PLAN).is_file() else parent
+
+
 def source_of(
     model: ModelOptions, lookback: int, backend: BackendOptions, calendar: Calendar | None
 ) -> tuple[KronosSource | WalkForwardSource, Weights]:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from sandbox.config import CostOptions
-from sandbox.forecast.folds import PLAN
+from sandbox.forecast.folds import registry_folder
 from sandbox.run.portfolios import Portfolio
 from sandbox.run.prepare import Prepared
 from sandbox.run.reads import is_library
@@ -147,12 +147,6 @@ def _own_imports(path: Path) -> Iterator[str]:
             file = getattr(sys.modules.get(name), "__file__", None)
             if file and not is_library(os.path.realpath(file)) and Path(file).is_file():
                 yield os.path.realpath(file)
-
-
-def registry_folder(place: Path) -> Path:
-    """Where a run in that place is counted: beside it, or beside the walk-forward that it is of."""
-    parent = place.absolute().parent
-    return parent.parent if (parent / PLAN).is_file() else parent
 
 
 def tries_record(tried: TriedRun, place: Path) -> dict[str, Any]:

@@ -25,14 +25,12 @@ from sandbox.cli import (
     add_window_options,
     guarded,
     option,
-    records_of,
 )
 from sandbox.cli import parser as new_parser
 from sandbox.config import SkillConfig
-from sandbox.errors import ConfigError
 from sandbox.interrupts import leave
 from sandbox.progress import progress_bar
-from sandbox.words import did_you_mean
+from sandbox.skill.options import skill_config
 
 if TYPE_CHECKING:
     from sandbox.skill.job import Finished
@@ -52,22 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _skill(args: argparse.Namespace) -> None:
-    for name, value in _preset(args.preset).items():
-        if not hasattr(args, name):  # what is said on the command line goes over it
-            setattr(args, name, value)
-    config = records_of(args, SkillConfig)
+    config = skill_config(args, PRESETS)
     from sandbox.skill.job import run_skill  # brings the heavy libraries
 
-    show(run_skill(config, out=args.out, bar=progress_bar), Console())
-
-
-def _preset(name: str | None) -> Mapping[str, Any]:
-    if name is None:
-        return {}
-    if name not in PRESETS:
-        known = f"known is {', '.join(PRESETS)}"
-        raise ConfigError(f"--preset {name}: not known; {known}{did_you_mean(name, PRESETS)}")
-    return PRESETS[name]
+    run = run_skill(config, out=args.out, bar=progress_bar, to_qlib=args.to_qlib)
+    show(run, Console())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--preset", metavar="NAME",
         help="published: mini, small and base on candles from 2024-07-01 on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE",
+        help="options from a YAML file, or a folder's skill.json to repeat it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to-qlib", type=Path, metavar="FILE",
+        help="the expected returns of the one model at the last bar of the horizon as Qlib's "
+        "signal, .parquet or .csv: of all bar times asked for, also of the latest ones",
     )  # fmt: skip
     option(
         parser, "every", "a forecast as of each Nth bar time", of=SkillConfig, type=int, metavar="N"
@@ -124,6 +120,7 @@ def show(run: Finished, console: Console) -> None:
     lines = [
         *(f"Left out: {what}." for what in record["left_out"]),
         *record["notes"],
+        *run.lines,
         f"{forecasts['computed']:,} forecasts computed, {forecasts['reused']:,} taken from the "
         "store",
         f"Page: {run.folder / 'skill.html'}",

@@ -27,6 +27,7 @@ from sandbox.skill import garch
 from sandbox.skill.baselines import BASELINES
 from sandbox.skill.cells import FACTORS, Cells, factors, regimes
 from sandbox.skill.evidence import has_confidence_sets
+from sandbox.skill.expected import Expected, check_signal, without_outcome
 from sandbox.skill.figures import Record
 from sandbox.skill.sources import (
     Asked,
@@ -41,6 +42,7 @@ from sandbox.skill.sources import (
 )
 from sandbox.skill.summary import splits, summarise
 from sandbox.skill.table import FILE, ScoresFile, noise_of, scored, scores_file
+from sandbox.skill.tried import add_options, count, tries_document
 from sandbox.skill.verdict import verdict
 from sandbox.words import counted
 
@@ -64,12 +66,18 @@ class Prepared:
     calendar: NamedCalendar | None
     models: Mapping[str, Weights]
     forecasters: Mapping[str, KronosSource | WalkForwardSource]
+    times: pd.DatetimeIndex  # bar times of the window
     cells: Cells
 
     @property
     def name(self) -> str:
         """Of its folder, unless that is given."""
         return f"skill-{'+'.join(self.models)}-{self.candles.spec}"
+
+    @property
+    def asofs(self) -> pd.DatetimeIndex:
+        """When forecasts are asked for."""
+        return self.times[:: self.config.skill.every]
 
     @property
     def seen_until(self) -> pd.Timestamp | None:
@@ -100,17 +108,29 @@ class Prepared:
 class Finished:
     folder: Path
     record: Record
+    lines: Sequence[str]  # what has to be told besides
 
 
-def run_skill(config: SkillConfig, *, out: Path | None, bar: Bar) -> Finished:
-    """Forecast, score and write the folder; `bar` shows progress."""
+def run_skill(
+    config: SkillConfig, *, out: Path | None, bar: Bar, to_qlib: Path | None = None
+) -> Finished:
+    """Forecast, score and write the folder; `bar` shows progress. `to_qlib`: a file to write the
+    scores of the one model to, as Qlib's signal."""
+    expected = None
+    if to_qlib is not None:
+        check_signal(asked(config), to_qlib)
+        expected = Expected()
     run = prepare(config)
     with whole_folder(SKILL_FOLDER, run.name, out) as draft:
-        record = _scored(run, draft, bar)
+        record = _scored(run, draft, bar, expected)
         draft.write_json(SKILL_FOLDER.mark, record, indent=None)
         with report_process("reports.skill", str(draft.folder)) as report:
             report.finish("the page")
-    return Finished(folder=draft.folder, record=record)
+    with report_process("sandbox.tries", *add_options(draft.folder / SKILL_FOLDER.mark)) as tries:
+        lines = count(tries)
+    if expected is not None and to_qlib is not None:
+        lines.append(expected.write(to_qlib, run.candles, draft.folder))
+    return Finished(folder=draft.folder, record=record, lines=lines)
 
 
 def prepare(config: SkillConfig) -> Prepared:
@@ -118,7 +138,7 @@ def prepare(config: SkillConfig) -> Prepared:
     wanted = asked(config)
     signals = signal_names(config.skill.signals)
     candles, calendar = load_data(config.candles)
-    inside = bar_times_inside(candles, config.window)[:: config.skill.every]
+    inside = bar_times_inside(candles, config.window)
     forecasters, models = {}, {}
     for own in wanted:
         if own.model not in models:
@@ -129,11 +149,12 @@ def prepare(config: SkillConfig) -> Prepared:
         expect_context(models[own.model], own.sampling.lookback, "--lookback")
     longest = max(own.sampling.lookback for own in wanted)
     cells = Cells.of(
-        _whole(candles, config, longest), config.sampling, inside, calendar, candles.members
-    )
+        _whole(candles, config, longest), config.sampling, inside[:: config.skill.every], calendar,
+        candles.members,
+    )  # fmt: skip
     return Prepared(
         config=config, asked=tuple(wanted), signals=tuple(signals), candles=candles,
-        calendar=calendar, models=models, forecasters=forecasters, cells=cells,
+        calendar=calendar, models=models, forecasters=forecasters, times=inside, cells=cells,
     )  # fmt: skip
 
 
@@ -153,7 +174,7 @@ def _cut(frames: Frames, bars: int) -> Frames:
     return {symbol: own.iloc[bars:] for symbol, own in frames.items() if len(own) > bars}
 
 
-def _scored(run: Prepared, draft: Draft, bar: Bar) -> Record:
+def _scored(run: Prepared, draft: Draft, bar: Bar, expected: Expected | None) -> Record:
     """Write the table of scores, and tell what `skill.json` holds."""
     cells, config = run.cells, run.config
     told = factors(cells, run.candles.frames)
@@ -162,7 +183,7 @@ def _scored(run: Prepared, draft: Draft, bar: Bar) -> Record:
     kinds = {own.name: "model" for own in run.asked} | {own.name: own.kind for own in others}
     path = draft.folder / FILE
     with scores_file(path, cells) as file:
-        counts, store_notes = _fill(run, others, file, bar)
+        counts, store_notes = _fill(run, others, file, bar, expected)
     volatility = told[:, FACTORS.index("volatility")]
     parts = splits(cells.dates_ns, run.seen_until, regimes(cells, volatility))
     with bar("Judging", "sources") as progress:
@@ -197,6 +218,7 @@ def _scored(run: Prepared, draft: Draft, bar: Bar) -> Record:
         "settings": {own.name: asdict(own.sampling) for own in run.asked},
         "config": {name: value for name, value in config.flat().items() if name != "model"},
         "packages": package_versions(PACKAGES),
+        "tries": tries_document(run),
         **found,
     }  # fmt: skip
 
@@ -227,26 +249,34 @@ def _signals(run: Prepared) -> list[Source]:
 
 
 def _fill(
-    run: Prepared, others: Sequence[Source], file: ScoresFile, bar: Bar
+    run: Prepared, others: Sequence[Source], file: ScoresFile, bar: Bar, expected: Expected | None
 ) -> tuple[dict[str, int], list[str]]:
-    """Score all cells piece by piece; how many forecasts were computed, and what to tell."""
+    """Score all cells piece by piece; how many forecasts were computed, and what to tell.
+
+    What is `expected` is taken from all forecasts asked for: those without an outcome come last.
+    """
     cells, total = run.cells, len(run.cells) * len(run.asked)
     counts = {"computed": 0, "reused": 0}
     notes: list[str] = []
     for first, end in _pieces(run):
         sources: list[Source] = []
-        asofs = pd.DatetimeIndex(cells.dates_ns[cells.date_of[first] : cells.date_of[end - 1] + 1])
+        asofs_ns = cells.dates_ns[cells.date_of[first] : cells.date_of[end - 1] + 1]
+        if expected is not None and end == len(cells):
+            asofs_ns = np.append(asofs_ns, without_outcome(run.asofs, cells.dates_ns))
         with bar("Forecasting", "forecasts") as progress:
             for nth, own in enumerate(run.asked):
                 before = len(cells) * nth + first
                 book = run.forecasters[own.model].book(
-                    run.frames(own), own.sampling, asofs.tz_localize("UTC"),
+                    run.frames(own), own.sampling, pd.DatetimeIndex(asofs_ns, tz="UTC"),
                     partial(_of_all, progress, before, total), run.candles.members,
                 )  # fmt: skip
                 sources.append(ModelSource(name=own.name, samples=own.sampling.samples, book=book))
                 counts["computed"] += book.computed
                 counts["reused"] += book.reused
                 notes += book.notes
+        if expected is not None:  # then there is one model, with one setting
+            with bar("Reading scores", "forecasts") as progress:
+                expected.take(book, progress)
         with bar("Scoring", "cells") as progress:
             _score(run, [*sources, *others], file, (first, end), progress)
     return counts, list(dict.fromkeys(notes))

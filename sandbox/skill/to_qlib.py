@@ -33,8 +33,7 @@ def write_signal(scores: pd.DataFrame, candles: Candles, path: Path) -> None:
     Raises ConfigError for another ending (pickles are not written) and SandboxError where the file
     cannot be written or the scores cannot be used.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{path}: a Qlib signal is written as {' or '.join(SUFFIXES)}")
+    check_ending(path)
     frame, content = signal_frame(scores, candles), io.BytesIO()
     if path.suffix.lower() == ".csv":
         frame.to_csv(content)
@@ -45,6 +44,13 @@ def write_signal(scores: pd.DataFrame, candles: Candles, path: Path) -> None:
         write_whole(path, content.getvalue())
     except OSError as error:
         raise SandboxError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def check_ending(path: Path, flag: str = "") -> None:
+    """Raises ConfigError for a file that is neither Parquet nor CSV."""
+    if path.suffix.lower() not in SUFFIXES:
+        named = f"{flag} {path}".strip()
+        raise ConfigError(f"{named}: a Qlib signal is written as {' or '.join(SUFFIXES)}")
 
 
 def signal_frame(scores: pd.DataFrame, candles: Candles) -> pd.DataFrame:

@@ -154,11 +154,12 @@ def _surely(t: float | None, sign: int = 1) -> str:
 
 
 def _lead(against: Record, what: str = "CRPS") -> str:
-    """`CRPS 2.1 % lower, t 3.4`."""
-    skill, t = against["skill_pct"], against["t"]
-    if skill is None:
+    """`CRPS 2.1 % lower, t 3.4`; of a loss of 0 there is no per cent."""
+    skill, lead, t = against["skill_pct"], against["lead"], against["t"]
+    if skill is None and not lead:
         return f"{what} of 0 on both sides"
-    size = f"{what} {abs(skill):.1f} % {'lower' if skill >= 0 else 'higher'}"
+    much, side = (f"{abs(lead):.2g}", lead) if skill is None else (f"{abs(skill):.1f} %", skill)
+    size = f"{what} {much} {'lower' if side >= 0 else 'higher'}"
     return size if t is None else f"{size}, t {t:.1f}"
 
 

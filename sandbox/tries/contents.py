@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sandbox.tries.lines import VERSION, Entry, entry_of, run_of
-from sandbox.tries.tried import Tried, TriedRun
+from sandbox.tries.lines import VERSION, Entry, entry_of, run_of, skill_of
+from sandbox.tries.tried import Scored, Tried, TriedOn
 from sandbox.words import counted
 
 
 class Counted(NamedTuple):
     """A try, and the run that it was made in."""
 
-    tried: Tried
-    run: TriedRun
+    tried: Tried | Scored
+    run: TriedOn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ def _taken(text: bytes, tries: dict[str, Counted], forgotten: list[Forgotten]) -
     if entry is None:
         return False
     try:
-        if entry["kind"] == "run":
-            run = run_of(entry)
+        if entry["kind"] in ("run", "skill"):
+            run: TriedOn = run_of(entry) if entry["kind"] == "run" else skill_of(entry)
             tries.update({each.key: Counted(each, run) for each in run.tries})
         elif entry["kind"] == "forgotten":
             gone = [tries.pop(key) for key in map(str, entry["keys"]) if key in tries]

@@ -6,10 +6,13 @@ kinds of entries:
 - `registry`, the first line: `version`, and `set_aside`, the older registries that could not be
   read, each with `file`, `why` and `when`;
 - `run`: a `TriedRun`; days and returns are base64 of little-endian int32 and float32;
+- `skill`: a `TriedSkill`, which has neither;
 - `forgotten`: `when`, and the `keys` of tries of the lines above that no longer count.
 
 A line whose hash is another is damaged. Lines are only ever added at the end; a line that a dying
-process left half written is closed by the next writer, and stays there as a damaged one.
+process left half written is closed by the next writer, and stays there as a damaged one. A line of
+a kind that a reader does not know is left out and said, as a damaged one is: so a kind can be added
+without another version, and no older reader counts too few in silence.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from sandbox.tries.tried import Tried, TriedRun
+from sandbox.tries.tried import Scored, Tried, TriedOn, TriedRun, TriedSkill
 
 VERSION = 1
 
@@ -68,9 +71,23 @@ def run_line(run: TriedRun) -> bytes:
     return line({"kind": "run"} | rest)
 
 
+def skill_line(skill: TriedOn) -> bytes:
+    return line({"kind": "skill"} | asdict(skill))
+
+
+def line_of(run: TriedOn) -> bytes:
+    return run_line(run) if isinstance(run, TriedRun) else skill_line(run)
+
+
+def skill_of(entry: Entry) -> TriedSkill:
+    """Raises as `run_of`."""
+    rest = _without_kind(entry)
+    return TriedSkill(**rest | {"tries": tuple(Scored(**each) for each in rest["tries"])})
+
+
 def run_of(entry: Entry) -> TriedRun:
     """Raises KeyError, TypeError or ValueError for an entry that lacks or garbles something."""
-    rest = {name: value for name, value in entry.items() if name != "kind"}
+    rest = _without_kind(entry)
     benchmark = rest["benchmark"]
     return TriedRun(**rest | {
         "days": _unpacked(rest["days"], "<i4"),
@@ -80,6 +97,10 @@ def run_of(entry: Entry) -> TriedRun:
             for each in rest["tries"]
         ),
     })  # fmt: skip
+
+
+def _without_kind(entry: Entry) -> Entry:
+    return {name: value for name, value in entry.items() if name != "kind"}
 
 
 def _packed(numbers: np.ndarray, kind: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sandbox.tries.contents import Contents, Counted
-from sandbox.tries.tried import Days, Tried, TriedRun
+from sandbox.tries.tried import Days, Scored, Tried, TriedOn, TriedRun
 
 FEWEST_DAYS = 20  # fewer have no Sharpe ratio, as in reports
 
@@ -22,6 +22,7 @@ class Group:
     first_bar: str
     last_bar: str
     things: int  # that are different
+    scored: int  # of them by `sandbox.skill`, which have no Sharpe ratio
     best: str  # the name with the highest Sharpe ratio
     best_sharpe: float | None  # a year
     last: str  # when a run last tried something new, UTC
@@ -39,13 +40,36 @@ def groups(contents: Contents) -> list[Group]:
 
 def _group(tries: list[Counted]) -> Group:
     run = tries[-1].run
-    sharpes = {id(each.tried): sharpe(each.tried, each.run) for each in tries}
+    sharpes = {id(each.tried): _sharpe_of(each) for each in tries}
     best = max(tries, key=lambda each: _or_least(sharpes[id(each.tried)])).tried
     return Group(
         spec=run.spec, data_hash=run.data_hash, first_bar=run.first_bar, last_bar=run.last_bar,
-        things=len({each.tried.thing for each in tries}), best=best.name,
+        things=_different(tries),
+        scored=_different(each for each in tries if isinstance(each.tried, Scored)), best=best.name,
         best_sharpe=sharpes[id(best)], last=max(each.run.when for each in tries),
     )  # fmt: skip
+
+
+def _different(tries: Iterable[Counted]) -> int:
+    return len({each.tried.thing for each in tries})
+
+
+def tried_here(contents: Contents, here: TriedOn) -> int:
+    """How many different things have been tried on that data, by its spec or its candles, in a
+    window that shares a day with that one; `reports` counts so, too."""
+    return _different(each for each in contents.tries.values() if _is_here(each.run, here))
+
+
+def _is_here(run: TriedOn, here: TriedOn) -> bool:
+    same_data = run.data_hash == here.data_hash or run.spec == here.spec
+    begins_before = run.first_bar[:10] <= here.last_bar[:10]
+    return same_data and begins_before and here.first_bar[:10] <= run.last_bar[:10]
+
+
+def _sharpe_of(each: Counted) -> float | None:
+    if isinstance(each.tried, Tried) and isinstance(each.run, TriedRun):
+        return sharpe(each.tried, each.run)
+    return None
 
 
 def _or_least(value: float | None) -> float:
@@ -82,7 +106,7 @@ def chosen(tries: Mapping[str, Counted], *, data: str | None, folder: str | None
     ]
 
 
-def _is_of(run: TriedRun, data: str) -> bool:
+def _is_of(run: TriedOn, data: str) -> bool:
     return run.spec == data or (len(data) >= 6 and run.data_hash.startswith(data))
 
 

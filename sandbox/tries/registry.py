@@ -23,8 +23,8 @@ from pathlib import Path
 
 from sandbox.errors import SandboxError
 from sandbox.tries.contents import Contents, Counted, read_contents
-from sandbox.tries.lines import forgotten_line, header, run_line
-from sandbox.tries.tried import Tried, TriedRun
+from sandbox.tries.lines import forgotten_line, header, line_of
+from sandbox.tries.tried import Scored, Tried, TriedOn
 
 FILE = "tries.jsonl"
 PATIENCE_SECS = 10.0  # for others that write
@@ -47,7 +47,7 @@ class Registry:
         except OSError as error:
             raise self._error("read", error) from error
 
-    def add(self, run: TriedRun) -> str:
+    def add(self, run: TriedOn) -> str:
         """Count what the run tried; what was tried before, with the same outcome, adds nothing.
 
         Returns what has to be told: that an older registry was set aside, or nothing. Raises
@@ -58,7 +58,7 @@ class Registry:
         except OSError as error:
             raise self._error("written", error) from error
 
-    def _add(self, run: TriedRun) -> str:
+    def _add(self, run: TriedOn) -> str:
         said = ""
         with self._locked() as file:
             contents = read_contents(_content(file))
@@ -151,14 +151,17 @@ def _settled(path: Path) -> bytes:
     return content
 
 
-def _new(run: TriedRun, contents: Contents) -> bytes:
+def _new(run: TriedOn, contents: Contents) -> bytes:
     """The line of what is not known yet of a run; nothing where all is."""
     left = tuple(each for each in run.tries if not _same(each, contents.tries.get(each.key)))
-    return run_line(replace(run, tries=left)) if left else b""
+    return line_of(replace(run, tries=left)) if left else b""
 
 
-def _same(tried: Tried, known: Counted | None) -> bool:
-    return known is not None and known.tried.returns.tobytes() == tried.returns.tobytes()
+def _same(tried: Tried | Scored, known: Counted | None) -> bool:
+    """Whether it is known, with the returns that it has, if it has any."""
+    if known is None or isinstance(tried, Scored) or isinstance(known.tried, Scored):
+        return known is not None
+    return known.tried.returns.tobytes() == tried.returns.tobytes()
 
 
 def _content(file: int) -> bytes:

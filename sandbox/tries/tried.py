@@ -1,9 +1,10 @@
 """What a finished run says of itself to the registry: what was tried, on what, and what came of it.
 
 A thing that can be tried is a strategy's code with its parameters, on forecasts that are made in
-one way, for a cash and costs. Its `thing` is a hash of all that; its `key` is a hash of the thing,
-the candles and the window. A run that is repeated has the same keys: it is no new try. Controls,
-runs without costs and the benchmark are no tries: nobody picks among them.
+one way, for a cash and costs; or a model with settings, whose forecasts `sandbox.skill` scored. Its
+`thing` is a hash of all that; its `key` is a hash of the thing, the candles and the window. A run
+that is repeated has the same keys: it is no new try. Controls, runs without costs, the benchmark,
+and the baselines and naive signals beside a model are no tries: nobody picks among them.
 """
 
 from __future__ import annotations
@@ -36,8 +37,20 @@ class Tried:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TriedRun:
-    """A finished run's tries, and all that they share."""
+class Scored:
+    """A model with settings whose forecasts were scored. It has no returns."""
+
+    name: str  # in the tables of its folder
+    model: str
+    fingerprint: str  # of its weights
+    settings: Mapping[str, Any]  # sampling, seed and whatever else forecasts follow from
+    thing: str
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TriedOn:
+    """What was tried by one command, when, and on what."""
 
     when: str  # UTC, 2026-01-31T12:00:00Z
     folder: str  # the run folder, seen from the registry's
@@ -45,6 +58,20 @@ class TriedRun:
     data_hash: str
     first_bar: str  # of the window, ISO 8601
     last_bar: str
+    tries: tuple[Tried | Scored, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TriedSkill(TriedOn):
+    """The models with settings that a finished `sandbox.skill` scored."""
+
+    tries: tuple[Scored, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TriedRun(TriedOn):
+    """A finished run's tries, and all that they share."""
+
     signal: str
     model: str | None  # its name; None: no model was asked
     fingerprint: str | None  # of its weights
