@@ -26,11 +26,13 @@ from sandbox.config import ForecastConfig
 from sandbox.errors import RunFolderError, WindowError
 from sandbox.forecast.chart import QUANTILES, Picture, close_quantiles, write_html, write_png
 from sandbox.interrupts import leave
+from sandbox.progress import progress_bar
 from sandbox.words import safe_name
 
 if TYPE_CHECKING:
     from feeds import Candles
     from kronos import Forecast
+    from sandbox.forecast.windows import Calendar
 
 PAST_BARS_DRAWN = 60
 
@@ -59,22 +61,54 @@ def _parser() -> argparse.ArgumentParser:
 def _forecast(args: argparse.Namespace) -> None:
     config = records_of(args, ForecastConfig)
     from sandbox.forecast.data import load_data
+
+    candles, calendar = load_data(config.candles)
+    asof = _asof(candles[args.symbol], args.symbol, args.asof)
+    _expect_member(candles, args.symbol, asof)
+    forecast_of = _calibrated if config.model.calibrate else _raw
+    found, notes = forecast_of(config, candles, calendar, args.symbol, asof)
+    forecast, share_repaired = found.repaired()
+    files = _draw(forecast, candles[args.symbol], args.out)
+    _show(forecast, share_repaired, (*notes, *candles.timing, *files), Console())
+
+
+def _raw(
+    config: ForecastConfig, candles: Candles, calendar: Calendar | None, symbol: str,
+    asof: pd.Timestamp,
+) -> tuple[Forecast, list[str]]:  # fmt: skip
+    """The forecast, and what to say of it."""
     from sandbox.forecast.folds import checkpoint_at
     from sandbox.forecast.model import model_sentence
     from sandbox.forecast.sources import forecast_one
 
-    candles, calendar = load_data(config.candles)
-    frame = candles[args.symbol]
-    asof = _asof(frame, args.symbol, args.asof)
-    _expect_member(candles, args.symbol, asof)
     model, sampling = config.model, config.sampling
     checkpoint = checkpoint_at(model.model, sampling.lookback, asof)
     predictor = checkpoint.predictor(device=model.device, dtype=model.dtype)
-    raw = forecast_one(predictor, sampling, args.symbol, frame, asof, calendar)
-    forecast, share_repaired = raw.repaired()
-    files = _draw(forecast, frame, args.out)
-    lines = (model_sentence(checkpoint, asof), *candles.timing, *files)
-    _show(forecast, share_repaired, lines, Console())
+    found = forecast_one(predictor, sampling, symbol, candles[symbol], asof, calendar)
+    return found, [model_sentence(checkpoint, asof)]
+
+
+def _calibrated(
+    config: ForecastConfig, candles: Candles, calendar: Calendar | None, symbol: str,
+    asof: pd.Timestamp,
+) -> tuple[Forecast, list[str]]:  # fmt: skip
+    """As `_raw`; forecasts of all symbols are made, as of past bars, too."""
+    from sandbox.config import BackendOptions
+    from sandbox.forecast.calibrated import as_asked
+    from sandbox.forecast.folds import source_of
+    from sandbox.forecast.model import model_sentence
+    from sandbox.forecast.sources import too_few_bars
+
+    model, sampling = config.model, config.sampling
+    raw, weights = source_of(model, sampling.lookback, BackendOptions(), calendar)
+    with progress_bar("Forecasting", "forecasts") as progress:
+        book = as_asked(raw, model, sampling).book(
+            candles.frames, sampling, pd.DatetimeIndex([asof]), progress, candles.members
+        )
+    found = book.at(symbol, asof)
+    if found is None:
+        raise too_few_bars(candles[symbol], symbol, sampling, asof)
+    return found, [model_sentence(weights, asof), *book.notes]
 
 
 def _asof(frame: pd.DataFrame, symbol: str, day: date | None) -> pd.Timestamp:

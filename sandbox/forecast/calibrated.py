@@ -279,13 +279,13 @@ def _notes(windows: Windows, moves: Moves) -> Iterator[str]:
     known = moves.known()
     raw = np.isin(windows.asof_ns, moves.at_ns[~known])
     if not raw.any():
-        yield "Calibrated: forecasts are moved to where past ones should have been."
+        yield "All forecasts are calibrated by what came after past ones."
         return
     last = pd.Timestamp(int(windows.asof_ns[raw].max()), tz="UTC")
-    which = "all" if raw.all() else f"{int(raw.sum()):,} of {len(windows):,}"
+    which = "All forecasts" if raw.all() else f"{int(raw.sum()):,} of {len(windows):,} forecasts"
     yield (
-        f"Calibrated, but {which} forecasts are raw, the last as of {last:%Y-%m-%d %H:%M}: for that "
-        f"outcomes of {LEAST_OUTCOMES} past ones at {LEAST_BLOCKS} dates have to be known."
+        f"{which}, the last as of {last:%Y-%m-%d %H:%M}, are raw: to calibrate one takes "
+        f"{LEAST_OUTCOMES} outcomes of past ones, known by then, from {LEAST_BLOCKS} dates."
     )
 
 

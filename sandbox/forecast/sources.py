@@ -222,14 +222,21 @@ def forecast_one(
     """The forecast of one symbol as of one of its bars: the same as a backtest's at that bar."""
     windows = Windows.of({symbol: frame}, sampling, pd.DatetimeIndex([asof]), calendar)
     if not len(windows):
-        had = int((frame.index <= asof).sum())
-        raise WindowError(
-            f"{symbol} has {had} bars up to {asof:%Y-%m-%d}, and {sampling.lookback} are needed: "
-            "choose a later --asof or a smaller --lookback"
-            if had < sampling.lookback
-            else f"{symbol} has no bar at {asof}: a forecast is as of one of its bars"
-        )
+        raise too_few_bars(frame, symbol, sampling, asof)
     return windows.forecast(0, sample_windows(predictor, windows, sampling, None)[0])
+
+
+def too_few_bars(
+    frame: pd.DataFrame, symbol: str, sampling: Sampling, asof: pd.Timestamp
+) -> WindowError:
+    """Why there is no forecast of a symbol as of a time."""
+    had = int((frame.index <= asof).sum())
+    return WindowError(
+        f"{symbol} has {had} bars up to {asof:%Y-%m-%d}, and {sampling.lookback} are needed: "
+        "choose a later --asof or a smaller --lookback"
+        if had < sampling.lookback
+        else f"{symbol} has no bar at {asof}: a forecast is as of one of its bars"
+    )
 
 
 def _counter(progress: Progress, done: int, total: int) -> Tell:
