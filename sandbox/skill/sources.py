@@ -20,8 +20,8 @@ from sandbox.words import did_you_mean
 Kind = Literal["model", "baseline", "signal"]
 NO_SIGNALS = "none"
 SIGNALS = tuple(name for name in NAIVE if name != RANDOM_WALK)
-VARIED: Mapping[str, type] = {  # settings that a variant may change
-    "lookback": int, "samples": int, "temperature": float, "top_p": float, "top_k": int,
+VARIED: Mapping[str, type] = {  # settings that a variant may change, and how they are read
+    "lookback": int, "samples": int, "temperature": str, "top_p": float, "top_k": int,
     "seed": int,
 }  # fmt: skip
 
@@ -53,7 +53,7 @@ def asked(config: SkillConfig) -> list[Asked]:
 
 def variant(text: str, base: Sampling) -> Sampling:
     """`temperature=0.6,top_p=0.9` over the other settings; raises ConfigError."""
-    changes: dict[str, Any] = {}
+    changes: dict[str, str] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
         key = name.strip().replace("-", "_")
@@ -63,24 +63,31 @@ def variant(text: str, base: Sampling) -> Sampling:
                 f"{', '.join(VARIED)}; write it as name=value,name=value"
                 f"{did_you_mean(key, VARIED)}"
             )
-        changes[key] = _number(text, key, value)
+        changes[key] = value
+    return varied(f"--variant {text!r}", changes, base)
+
+
+def varied(where: str, changes: Mapping[str, str], base: Sampling) -> Sampling:
+    """Some settings, by names of `VARIED`, over the others; raises ConfigError that begins with
+    `where` they were given."""
+    numbers = {name: _number(where, name, value) for name, value in changes.items()}
     try:
-        changed = replace(base, **changes)
+        changed = replace(base, **numbers)
     except ValueError as error:
         first = error.errors()[0] if hasattr(error, "errors") else {"msg": str(error)}
-        raise ConfigError(f"--variant {text!r}: {first['msg'].lower()}") from error
+        text = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}: {text[:1].lower()}{text[1:]}") from error
     if changed.samples < 2:
-        raise ConfigError(f"--variant {text!r}: scores of a distribution need 2 samples or more")
+        raise ConfigError(f"{where}: scores of a distribution need 2 samples or more")
     return changed
 
 
-def _number(text: str, name: str, value: str) -> float:
+def _number(where: str, name: str, value: str) -> Any:
     try:
-        number: float = VARIED[name](value)
+        return VARIED[name](value)
     except ValueError:
         kind = "a whole number" if VARIED[name] is int else "a number"
-        raise ConfigError(f"--variant {text!r}: {name} {value!r} is not {kind}") from None
-    return number
+        raise ConfigError(f"{where}: {name} {value!r} is not {kind}") from None
 
 
 def signal_names(names: Sequence[str]) -> list[str]:
