@@ -289,6 +289,8 @@ class SkillOptions:
     variants: Texts = ()  # further settings of the models: temperature=0.6,top_p=0.9
     signals: Texts = ("momentum", "reversal", "volatility", "random")  # naive ones; "none"
     every: Annotated[int, Field(ge=1)] = 1  # bar times from one asof to the next
+    tune: Texts = ()  # settings of which the best combination is chosen: temperature=0.6,1.0
+    tune_until: date | None = None  # the last day that they are chosen by; they are judged after it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from feeds import Candles
 from sandbox.config import NO_STORE, SkillConfig
 from sandbox.errors import WindowError
 from sandbox.files import Draft, FolderKind, package_versions, whole_folder
+from sandbox.forecast.book import Forecasts
 from sandbox.forecast.calendars import NamedCalendar
 from sandbox.forecast.data import bar_times_inside, load_data
 from sandbox.forecast.folds import WalkForwardSource, source_of
@@ -28,6 +29,7 @@ from sandbox.skill.baselines import BASELINES
 from sandbox.skill.cells import FACTORS, Cells, factors, regimes
 from sandbox.skill.evidence import has_confidence_sets
 from sandbox.skill.figures import Record
+from sandbox.skill.grid import Periods, Tuning, tuning_of
 from sandbox.skill.sources import (
     Asked,
     BaselineSource,
@@ -41,6 +43,7 @@ from sandbox.skill.sources import (
 )
 from sandbox.skill.summary import splits, summarise
 from sandbox.skill.table import FILE, ScoresFile, noise_of, scored, scores_file
+from sandbox.skill.tune import progress_of_all, tune
 from sandbox.skill.verdict import verdict
 from sandbox.words import counted
 
@@ -65,6 +68,7 @@ class Prepared:
     models: Mapping[str, Weights]
     forecasters: Mapping[str, KronosSource | WalkForwardSource]
     cells: Cells
+    tuning: Tuning | None
 
     @property
     def name(self) -> str:
@@ -93,7 +97,17 @@ class Prepared:
 
     @property
     def longest(self) -> int:
-        return max(own.sampling.lookback for own in self.asked)
+        tuned = self.tuning.asked if self.tuning else []
+        return max(own.sampling.lookback for own in (*self.asked, *tuned))
+
+    def book(self, own: Asked, first: int, end: int, progress: Progress) -> Forecasts:
+        """The forecasts of a model with its settings, of the cells from `first` to before `end`,
+        whole dates each."""
+        date_of = self.cells.date_of
+        asofs = pd.DatetimeIndex(self.cells.dates_ns[date_of[first] : date_of[end - 1] + 1])
+        return self.forecasters[own.model].book(
+            self.frames(own), own.sampling, asofs.tz_localize("UTC"), progress, self.candles.members
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,25 +129,28 @@ def run_skill(config: SkillConfig, *, out: Path | None, bar: Bar) -> Finished:
 
 def prepare(config: SkillConfig) -> Prepared:
     """Load and check everything; raises the error that a user should read."""
-    wanted = asked(config)
+    wanted, tuning = asked(config), tuning_of(config)
+    everything = [*wanted, *(tuning.asked if tuning else ())]
     signals = signal_names(config.skill.signals)
     candles, calendar = load_data(config.candles)
     inside = bar_times_inside(candles, config.window)[:: config.skill.every]
     forecasters, models = {}, {}
-    for own in wanted:
+    for own in everything:
         if own.model not in models:
             options = replace(config.model, model=own.model)
             forecasters[own.model], models[own.model] = source_of(
                 options, own.sampling.lookback, config.backend, calendar
             )
         expect_context(models[own.model], own.sampling.lookback, "--lookback")
-    longest = max(own.sampling.lookback for own in wanted)
+    longest = max(own.sampling.lookback for own in everything)
     cells = Cells.of(
         _whole(candles, config, longest), config.sampling, inside, calendar, candles.members
     )
+    if tuning:
+        Periods.of(cells, tuning)  # raises the error of a day that leaves nothing on one side
     return Prepared(
         config=config, asked=tuple(wanted), signals=tuple(signals), candles=candles,
-        calendar=calendar, models=models, forecasters=forecasters, cells=cells,
+        calendar=calendar, models=models, forecasters=forecasters, cells=cells, tuning=tuning,
     )  # fmt: skip
 
 
@@ -158,13 +175,20 @@ def _scored(run: Prepared, draft: Draft, bar: Bar) -> Record:
     cells, config = run.cells, run.config
     told = factors(cells, run.candles.frames)
     left_out: list[str] = []
+    tuned = run.tuning and tune(run, run.tuning, partial(_pieces, run), bar)
+    if tuned:
+        run = replace(run, asked=(*run.asked, *tuned.chosen))
     others = [*_baselines(run, bar, left_out), *_signals(run)]
     kinds = {own.name: "model" for own in run.asked} | {own.name: own.kind for own in others}
     path = draft.folder / FILE
     with scores_file(path, cells) as file:
         counts, store_notes = _fill(run, others, file, bar)
+    if tuned:
+        counts = tuned.with_counts(counts, run)
+        store_notes = list(dict.fromkeys([*tuned.notes, *store_notes]))
     volatility = told[:, FACTORS.index("volatility")]
-    parts = splits(cells.dates_ns, run.seen_until, regimes(cells, volatility))
+    tuned_until = run.tuning.end_ns if run.tuning else None
+    parts = splits(cells.dates_ns, run.seen_until, regimes(cells, volatility), tuned_until)
     with bar("Judging", "sources") as progress:
         found = summarise(path, kinds, cells, told, parts, config.skill.every, progress)
     samples = {own.name: own.sampling.samples for own in run.asked}
@@ -195,6 +219,7 @@ def _scored(run: Prepared, draft: Draft, bar: Bar) -> Record:
         },
         "seen_until": run.seen_until and _day(run.seen_until.value),
         "settings": {own.name: asdict(own.sampling) for own in run.asked},
+        "tuning": tuned and tuned.record,
         "config": {name: value for name, value in config.flat().items() if name != "model"},
         "packages": package_versions(PACKAGES),
         **found,
@@ -233,16 +258,12 @@ def _fill(
     cells, total = run.cells, len(run.cells) * len(run.asked)
     counts = {"computed": 0, "reused": 0}
     notes: list[str] = []
-    for first, end in _pieces(run):
+    for first, end in _pieces(run, run.asked):
         sources: list[Source] = []
-        asofs = pd.DatetimeIndex(cells.dates_ns[cells.date_of[first] : cells.date_of[end - 1] + 1])
         with bar("Forecasting", "forecasts") as progress:
             for nth, own in enumerate(run.asked):
                 before = len(cells) * nth + first
-                book = run.forecasters[own.model].book(
-                    run.frames(own), own.sampling, asofs.tz_localize("UTC"),
-                    partial(_of_all, progress, before, total), run.candles.members,
-                )  # fmt: skip
+                book = run.book(own, first, end, partial(progress_of_all, progress, before, total))
                 sources.append(ModelSource(name=own.name, samples=own.sampling.samples, book=book))
                 counts["computed"] += book.computed
                 counts["reused"] += book.reused
@@ -252,15 +273,11 @@ def _fill(
     return counts, list(dict.fromkeys(notes))
 
 
-def _of_all(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    progress(min(before + done, total), total)
-
-
-def _pieces(run: Prepared) -> Iterator[tuple[int, int]]:
+def _pieces(run: Prepared, asked: Sequence[Asked]) -> Iterator[tuple[int, int]]:
     """First and end of rows of the cells, whole dates each: all of them where a store keeps their
     paths, which are read from disk; else as many as fit in memory."""
     cells = run.cells
-    each = sum(own.sampling.path_bytes for own in run.asked)
+    each = sum(own.sampling.path_bytes for own in asked)
     count = 1 if run.config.model.store != NO_STORE else math.ceil(len(cells) * each / PIECE_BYTES)
     for dates in np.array_split(np.arange(len(cells.dates_ns)), count):
         if len(dates):

@@ -141,7 +141,10 @@ class ModelSource:
     kind: Kind = "model"
 
     def returns(self, batch: Batch) -> Array:
-        windows = batch.windows
+        return self.drawn(batch.windows)
+
+    def drawn(self, windows: Windows) -> Array:
+        """As `returns`, which needs no more than the windows."""
         drawn = []
         at: tuple[int, Any] = (-1, None)
         for symbol, asof_ns in zip(windows.symbols, windows.asof_ns.tolist(), strict=True):
