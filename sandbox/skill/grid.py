@@ -72,9 +72,9 @@ def _combination(model: str, values: Mapping[str, str], base: Sampling) -> Combi
     return Combination(values, Asked(name, model, varied("--tune", values, base)))
 
 
-def in_words(values: Mapping[str, Any]) -> str:
+def in_words(values: Mapping[str, Any], separator: str = ",") -> str:
     """`lookback=64,temperature=0.8`, as `--variant` takes it."""
-    return ",".join(f"{name}={value}" for name, value in values.items())
+    return separator.join(f"{name}={value}" for name, value in values.items())
 
 
 def _settings(texts: Sequence[str], base: Sampling) -> dict[str, list[str]]:

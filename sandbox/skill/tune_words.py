@@ -23,7 +23,7 @@ def sentence(model: str, record: Record) -> str:
     if own["chosen"] is None:
         return f"{tried}, none is chosen, as nothing moved on them."
     best = own["combinations"][own["chosen"]]
-    values, plain = in_words(best["values"]), in_words(own["plain"]["values"])
+    values, plain = (in_words(each["values"], ", ") for each in (best, own["plain"]))
     if best["plain"]:
         text = f"{tried}, the plain settings ({plain}) had the lowest CRPS, and nothing is changed"
     else:
@@ -42,7 +42,7 @@ def _after(own: Record, record: Record) -> str:
     if best["plain"]:
         return f"{there} they were {place}"
     than = _than(best["after"]["lower_pct"])
-    return f"{there} its CRPS was {than} theirs{_luck(judged['t'])}, {place}"
+    return f"{there} its CRPS was {than} theirs{_luck(judged['t'])}, which made it {place}"
 
 
 def _than(lower_pct: float | None) -> str:
