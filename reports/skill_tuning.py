@@ -17,7 +17,7 @@ from reports.formats import counted, shown, signed_fine_percent
 from reports.skill_folder import Figures, Skill
 
 PERIODS = ("before", "after")
-STRONGEST_PCT = 60  # of a cell's colour, the rest is the page's own
+STRONGEST_PCT = 45  # of a cell's colour, the rest is the page's own
 
 
 @dataclass(frozen=True, kw_only=True)
