@@ -70,34 +70,10 @@ def tune(run: Prepared, tuning: Tuning, pieces: Pieces, bar: Bar) -> Tuned:
     with bar("Tuning", "forecasts") as progress:
         for nth, own in enumerate(wanted.values()):
             scores.add(own, nth, len(wanted), progress)
-    horizons = scores.horizons
-    judged = {
-        BEFORE: _Judged.of(run, periods.before, scores),
-        AFTER: _Judged.of(run, periods.after, scores),
-    }
-    models = {
-        model: _model(own, (model, run.config.sampling), judged)
-        for model, own in tuning.combinations.items()
-    }
-    record = {
-        "until": str(tuning.until),
-        "settings": {name: list(values) for name, values in tuning.settings.items()},
-        "horizons": horizons,
-        "periods": {name: period.record for name, period in judged.items()},
-        "models": models,
-    }
-    known = {(own.model, own.sampling): own.name for own in run.asked}
-    chosen = []
-    for model, found in models.items():
-        found["plain"]["values"] = _plain_values(run.config.sampling, tuning)
-        found["sentence"] = sentence(model, record)
-        if found["chosen"] is not None:
-            own = tuning.combinations[model][found["chosen"]].asked
-            found["source"] = known.get((model, own.sampling), own.name)
-            chosen += [own] if found["source"] == own.name else []
+    record = _record(run, tuning, periods, scores)
     return Tuned(
         record=record,
-        chosen=chosen,
+        chosen=_chosen(record, run, tuning),
         computed=scores.computed,
         reused=scores.reused,
         notes=list(dict.fromkeys(scores.notes)),
@@ -223,6 +199,41 @@ class _Judged:
         }
 
 
+def _record(run: Prepared, tuning: Tuning, periods: Periods, scores: _Scores) -> Record:
+    """What `skill.json` holds of it."""
+    judged = {
+        BEFORE: _Judged.of(run, periods.before, scores),
+        AFTER: _Judged.of(run, periods.after, scores),
+    }
+    base = run.config.sampling
+    known = {(own.model, own.sampling): own.name for own in run.asked}
+    models = {}
+    for model, combinations in tuning.combinations.items():
+        models[model] = found = _model(combinations, (model, base), judged)
+        found["plain"]["values"] = _plain_values(base, tuning)
+        if found["chosen"] is not None:
+            own = combinations[found["chosen"]].asked
+            found["source"] = known.get((model, own.sampling), own.name)
+    record: Record = {
+        "until": str(tuning.until),
+        "settings": {name: list(values) for name, values in tuning.settings.items()},
+        "horizons": scores.horizons,
+        "periods": {name: period.record for name, period in judged.items()},
+        "models": models,
+    }
+    for model, found in models.items():
+        found["sentence"] = sentence(model, record)
+    return record
+
+
+def _chosen(record: Record, run: Prepared, tuning: Tuning) -> list[Asked]:
+    """The combinations that are chosen, but for those that are asked for anyway."""
+    asked = [own.name for own in run.asked]
+    found = {each.asked.name: each.asked for own in tuning.combinations.values() for each in own}
+    sources = [own["source"] for own in record["models"].values()]
+    return [found[source] for source in sources if source is not None and source not in asked]
+
+
 def _by_horizon(horizons: Sequence[int], values: Floats) -> dict[str, float | None]:
     return {str(h): number(value) for h, value in zip(horizons, values.tolist(), strict=True)}
 
@@ -233,7 +244,7 @@ def _model(
     """Scores of a model with its plain settings and with every combination, and the choice."""
     keys = [(own.asked.model, own.asked.sampling) for own in combinations]
     before, after = ([judged[name].score(key) for key in keys] for name in (BEFORE, AFTER))
-    chosen = None if math.isnan(before[0]) else int(np.argmin(before))  # of equals the first
+    chosen = _best(before, keys, plain)
     found: Record = {
         "plain": {name: period.figures(plain, plain) for name, period in judged.items()},
         "combinations": [
@@ -252,6 +263,16 @@ def _model(
             "rank": 1 + sum(score < after[chosen] for score in after)
         }
     return found
+
+
+def _best(
+    scores: Sequence[float], keys: Sequence[ModelSettings], plain: ModelSettings
+) -> int | None:
+    """The place of the lowest score: of equals that of the plain settings, or else the first."""
+    if math.isnan(scores[0]):
+        return None
+    lowest = [nth for nth, score in enumerate(scores) if score == min(scores)]
+    return next((nth for nth in lowest if keys[nth] == plain), lowest[0])
 
 
 def _plain_values(base: Sampling, tuning: Tuning) -> dict[str, str]:

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ray_jobs import infer
-from ray_jobs.walk_plan import WalkForwardConfig
 from sandbox import RunConfig
 from sandbox.config import ForecastConfig, InferConfig, Sampling, SkillConfig
 from sandbox.errors import ConfigError
@@ -27,7 +25,6 @@ COMMANDS = {
     "run": lambda *more: run.main([TOP_K, *more]),
     "forecast": lambda *more: forecast.main(["--symbol", "AAPL", *more]),
     "skill": lambda *more: skill.main([*more]),
-    "infer": lambda *more: infer.main([*more]),
     "paper": lambda *more: paper.main(
         [TOP_K, "--exchange", "replay:1", "--symbols", "A", "--timeframe", "1d", *more]
     ),
@@ -95,16 +92,6 @@ def test_a_yaml_file_has_it_without_quotes(text, tmp_path):
     first, last = map(float, text.strip("'").split(":"))
     assert config.sampling.temperature_ends == (first, last)
     assert (config.account.cash, config.strategy.params) == (12_000.5, {"k": 3})
-
-
-def test_a_walk_forward_trades_with_it(tmp_path):
-    file = tmp_path / "walk.yaml"
-    file.write_text(
-        "data: sample\nfolds: {start: 2020-01-01, end: 2020-12-31, test: 6 months, "
-        "validate: 3 months}\nrun: {temperature: 0.6:1.0}\n"
-    )
-    config = WalkForwardConfig.read(file).run_config("bundled")
-    assert config.sampling.temperature_ends == (0.6, 1.0)
 
 
 class Asked(FakePredictor):
