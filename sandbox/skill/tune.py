@@ -76,7 +76,7 @@ def tune(run: Prepared, tuning: Tuning, pieces: Pieces, bar: Bar) -> Tuned:
         chosen=_chosen(record, run, tuning),
         computed=scores.computed,
         reused=scores.reused,
-        notes=list(dict.fromkeys(scores.notes)),
+        notes=[*_seen(record, run), *dict.fromkeys(scores.notes)],
     )
 
 
@@ -206,7 +206,7 @@ def _record(run: Prepared, tuning: Tuning, periods: Periods, scores: _Scores) ->
         AFTER: _Judged.of(run, periods.after, scores),
     }
     base = run.config.sampling
-    known = {(own.model, own.sampling): own.name for own in run.asked}
+    known = {(own.model, own.sampling): own.name for own in reversed(run.asked)}
     models = {}
     for model, combinations in tuning.combinations.items():
         models[model] = found = _model(combinations, (model, base), judged)
@@ -224,6 +224,17 @@ def _record(run: Prepared, tuning: Tuning, periods: Periods, scores: _Scores) ->
     for model, found in models.items():
         found["sentence"] = sentence(model, record)
     return record
+
+
+def _seen(record: Record, run: Prepared) -> Iterator[str]:
+    """What to doubt where a model has learnt from the dates that settings were chosen by."""
+    first = pd.Timestamp(record["periods"][BEFORE]["first"], tz="UTC")
+    if run.seen_until is not None and first <= run.seen_until:
+        yield (
+            f"Settings were chosen on dates of which a model may have seen those to "
+            f"{run.seen_until:%Y-%m-%d}: what is best where it knows the outcomes may be too bold "
+            "elsewhere."
+        )
 
 
 def _chosen(record: Record, run: Prepared, tuning: Tuning) -> list[Asked]:

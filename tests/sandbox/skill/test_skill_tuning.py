@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -257,6 +258,13 @@ def test_every_model_is_tuned(monkeypatch):
     models = record["tuning"]["models"]
     assert list(models) == ["mini", "small"]
     assert models["small"]["sentence"].startswith("small: of 6 combinations")
+
+
+def test_dates_that_the_model_may_have_seen_are_doubted(quick):
+    doubt = "Settings were chosen on dates of which a model may have seen those to 2023-03-31"
+    assert not any(doubt in note for note in record_of(*TUNE)["notes"])
+    quick.seen_until = date(2023, 3, 31)
+    assert any(doubt in note for note in record_of(*TUNE)["notes"])
 
 
 def test_few_dates_claim_nothing():
