@@ -9,6 +9,7 @@ from sandbox.skill.verdict import T_LIKELY
 from sandbox.words import counted
 
 SMALLEST_PCT = 0.05  # rounds to 0.1
+SAME = "the same as"
 
 
 def sentence(model: str, record: Record) -> str:
@@ -42,12 +43,13 @@ def _after(own: Record, record: Record) -> str:
     if best["plain"]:
         return f"{there} they were {place}"
     than = _than(best["after"]["lower_pct"])
-    return f"{there} its CRPS was {than} theirs{_luck(judged['t'])}, which made it {place}"
+    luck = "" if than == SAME else _luck(judged["t"])
+    return f"{there} its CRPS was {than} theirs{luck}, which made it {place}"
 
 
 def _than(lower_pct: float | None) -> str:
     if lower_pct is None or abs(lower_pct) < SMALLEST_PCT:
-        return "the same as"
+        return SAME
     return f"{abs(lower_pct):.1f} % {'lower' if lower_pct > 0 else 'higher'} than"
 
 
