@@ -178,7 +178,7 @@ class KronosPredictor:
         x_timestamp_list: Times | Sequence[Times],
         y_timestamp_list: Times | Sequence[Times],
         pred_len: int,
-        T: float = 1.0,  # noqa: N803
+        T: float | tuple[float, float] = 1.0,  # noqa: N803
         top_k: int = 0,
         top_p: float = 1.0,
         sample_count: int = 100,
@@ -191,6 +191,7 @@ class KronosPredictor:
 
         A forecast depends on weights, sampling settings, seed, symbol, its last time and its bars,
         not on what else is in the list. Without `symbols` the bars themselves stand for the name.
+        T: one temperature, or `(first, last)`, linear from the first forecast bar to the last.
         """
         if isinstance(symbols, str):
             symbols = [symbols]
@@ -221,7 +222,7 @@ class KronosPredictor:
         y_stamp: np.ndarray,
         keys: Sequence[int],
         *,
-        T: float = 1.0,  # noqa: N803
+        T: float | tuple[float, float] = 1.0,  # noqa: N803
         top_k: int = 0,
         top_p: float = 1.0,
         sample_count: int = 1,
@@ -232,7 +233,7 @@ class KronosPredictor:
 
         x: candles `[B, L, 6]`, finite; x_stamp `[B, L, 5]`, y_stamp `[B, P, 5]`: from
         `kronos.prepare.bar_stamps`; keys: one integer a series, from `series_key(symbol, asof)`;
-        progress: called with the number of series just done.
+        T: as in `paths`; progress: called with the number of series just done.
         """
         if x.ndim != 3 or x.shape[1] < 1 or x.shape[2] != len(COLUMNS):
             raise InputError(f"x must be [B, L, {len(COLUMNS)}], got {list(x.shape)}")
@@ -329,7 +330,12 @@ class KronosPredictor:
             )
         return pred_len
 
-    def _params(self, T: float, top_k: int, top_p: float) -> SamplingParams:  # noqa: N803
+    def _params(
+        self,
+        T: float | tuple[float, float],  # noqa: N803
+        top_k: int,
+        top_p: float,
+    ) -> SamplingParams:
         params = SamplingParams(T, top_k, top_p)
         if top_k > 0 and top_p < 1:
             warn_caller(

@@ -274,7 +274,8 @@ def _first(skill: Skill, split: str) -> str:
 
 def _parts(skill: Skill) -> list[tuple[str, Mapping[str, Any]]]:
     """The parts of all splits, each with its figures by source."""
-    names = {"whole": "all dates", "unseen": "after the model's data", "seen": "maybe seen"}
+    names = {"whole": "all dates", "unseen": "after the model's data", "seen": "maybe seen",
+             "after_tuning": "after tuning"}  # fmt: skip
     spans = skill.record["spans"]
     headline = str(skill.headline)
     found = [

@@ -27,6 +27,7 @@ from reports.skill_tables import (
     symbols_table,
     volatility_table,
 )
+from reports.skill_tuning import TuningView, tuning_view
 from reports.tables import Table
 
 FEWEST_DATES = 20  # below that nothing is claimed
@@ -60,6 +61,7 @@ class SkillView:
     parts: Sequence[Table]
     symbols: Table
     which_symbols: str
+    tuning: TuningView | None
     charts: Sequence[ChartView]
     has_signals: bool
     settings: Mapping[str, str]
@@ -99,6 +101,7 @@ def skill_view(skill: Skill, charts: ReportCharts) -> SkillView:
         parts=[parts_table(skill, model) for model in skill.models],
         symbols=symbols_table(skill),
         which_symbols=_which_symbols(skill),
+        tuning=tuning_view(skill),
         charts=[chart_view(chart) for chart in charts.charts],
         has_signals=any(own.kind == SIGNAL for own in skill.sources),
         settings=_settings(skill),
@@ -127,6 +130,12 @@ def _judged(skill: Skill) -> str:
     days = f"{span['first']} to {span['last']}, {counted(span['dates'], 'date')}"
     if skill.judged == "unseen":
         return f"{days} after the last day that a model has seen ({skill.record['seen_until']})"
+    if skill.judged == "after_tuning":
+        until = (
+            f"after the last day that settings were chosen by ({skill.record['tuning']['until']})"
+        )
+        few = ", too few to claim anything" if span["dates"] < FEWEST_DATES else ""
+        return f"{days} {until}{few}"
     if span["dates"] < FEWEST_DATES:
         return f"{days}, too few to claim anything"
     return days

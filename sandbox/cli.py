@@ -127,7 +127,10 @@ def add_model_options(
     option(target, "lookback", "bars the model sees", type=int, metavar="BARS")
     option(target, "horizon", "bars it forecasts", type=int, metavar="BARS")
     option(target, "samples", "paths it draws for each forecast", type=int, metavar="N")
-    option(target, "temperature", "below 1: nearer to the likeliest", type=float, metavar="X")
+    option(
+        target, "temperature", "below 1: nearer to the likeliest; A:B goes from A at the first bar "
+        "ahead to B at the last", metavar="X|A:B",
+    )  # fmt: skip
     option(target, "top_p", "share of likelihood drawn from; 1 keeps the tails", type=float)
     option(target, "top_k", "tokens drawn from; 0 is all", type=int)
     option(target, "device", "cpu, cuda or mps (default: the best there is)")

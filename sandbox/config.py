@@ -8,6 +8,7 @@ command's are built from defaults, a preset, a file and the command line, each o
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache
@@ -15,7 +16,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_type_hints
 
 import yaml
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
@@ -27,6 +37,7 @@ SignalName = Literal["kronos", "momentum", "reversal", "volatility", "random", "
 CostsName = Literal["us", "ph", "cn", "crypto", "none"]
 NO_STORE = NO_CALENDAR = "none"
 FORMER_NAMES = {"exchange": "calendar"}  # of options, and what they are called now
+MOST_TEMPERATURE = 10.0
 COLUMNS = 6  # of a bar: open, high, low, close, volume, amount
 
 
@@ -42,12 +53,41 @@ def _values(value: Any) -> Any:
     return [value] if isinstance(value, bool | int | float) else value
 
 
+def _ramp(text: str) -> float | str:
+    """`A:B` with both numbers written one way, or the number where they are equal."""
+    first, last = _ramp_ends(text)
+    return first if first == last else f"{first}:{last}"
+
+
+def _ramp_ends(text: str) -> tuple[float, float]:
+    try:
+        first, last = map(float, text.split(":"))
+    except ValueError:
+        first = last = math.nan
+    if not (0 < first <= MOST_TEMPERATURE and 0 < last <= MOST_TEMPERATURE):
+        raise ValueError(
+            "write one number, or two as 0.6:1.0 for the first and the last bar ahead, each above "
+            f"0 and at most {MOST_TEMPERATURE:g}"
+        )
+    return first, last
+
+
+def _kind_of_temperature(value: Any) -> str:
+    return "ramp" if isinstance(value, str) and ":" in value else "number"
+
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Values = Annotated[tuple[Param, ...], BeforeValidator(_values), Field(min_length=1)]
 Bps = Annotated[float, Field(ge=0, lt=10_000)]
 Pct = Annotated[float, Field(gt=0, le=100)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# one number, or the text `A:B`
+Temperature = Annotated[
+    Annotated[float, Field(gt=0, le=MOST_TEMPERATURE), Tag("number")]
+    | Annotated[str, AfterValidator(_ramp), Tag("ramp")],
+    Discriminator(_kind_of_temperature),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +158,17 @@ class Sampling:
     lookback: Annotated[int, Field(ge=2, le=4096)] = 90  # bars the signal sees, asof included
     horizon: Annotated[int, Field(ge=1, le=512)] = 5  # bars it forecasts
     samples: Annotated[int, Field(ge=1, le=4096)] = 32  # paths it draws for each forecast
-    temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
+    # below 1: nearer to the likeliest; A:B goes from A at the first bar ahead to B at the last one
+    temperature: Temperature = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # 1 keeps the tails
     top_k: Annotated[int, Field(ge=0)] = 0  # 0 keeps every token
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @property
+    def temperature_ends(self) -> float | tuple[float, float]:
+        """The temperature of all bars, or those of the first and of the last one."""
+        text = self.temperature
+        return _ramp_ends(text) if isinstance(text, str) else text
 
     @property
     def path_bytes(self) -> int:
@@ -243,6 +290,8 @@ class SkillOptions:
     variants: Texts = ()  # further settings of the models: temperature=0.6,top_p=0.9
     signals: Texts = ("momentum", "reversal", "volatility", "random")  # naive ones; "none"
     every: Annotated[int, Field(ge=1)] = 1  # bar times from one asof to the next
+    tune: Texts = ()  # settings of which the best combination is chosen: temperature=0.6,1.0
+    tune_until: date | None = None  # the last day that they are chosen by; they are judged after it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -266,10 +315,24 @@ class ForecastConfig(Config):
     sampling: Sampling
 
 
+class _Yaml(yaml.SafeLoader):
+    """Reads `1:2` as the text it is, where YAML 1.1 takes it for a number to the base of sixty."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
+        return node.value if ":" in node.value else super().construct_yaml_int(node)
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
+        return node.value if ":" in node.value else super().construct_yaml_float(node)
+
+
+_Yaml.add_constructor("tag:yaml.org,2002:int", _Yaml.construct_yaml_int)
+_Yaml.add_constructor("tag:yaml.org,2002:float", _Yaml.construct_yaml_float)
+
+
 def options_in(path: Path) -> dict[str, Any]:
     """Options from a YAML or JSON file; a run folder's config.json repeats that run."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Yaml)
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

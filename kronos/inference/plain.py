@@ -51,13 +51,14 @@ class PlainSampler:
     def sample_path(self, x: Tensor, stamps: Tensor, u: Tensor, params: SamplingParams) -> Tensor:
         """One path `[P, 6]` from candles `[L, 6]`, stamps `[L + P, 5]` and uniforms `[P, 2]`."""
         s1, s2 = self.tokenizer.encode(x[None], half=True)
-        for u1, u2 in u.unsqueeze(-1):
+        for bar, (u1, u2) in enumerate(u.unsqueeze(-1)):
+            now = params.at(bar, len(u))
             end = s1.shape[1]
             seen = slice(max(0, end - self.max_context), end)
             logits, context = self.model.decode_s1(s1[:, seen], s2[:, seen], stamps[None, seen])
-            new_s1 = draw_tokens(logits[:, -1], params, u1)[:, None]
+            new_s1 = draw_tokens(logits[:, -1], now, u1)[:, None]
             logits = self.model.decode_s2(context, new_s1)
-            new_s2 = draw_tokens(logits[:, -1], params, u2)[:, None]
+            new_s2 = draw_tokens(logits[:, -1], now, u2)[:, None]
             s1, s2 = torch.cat((s1, new_s1), 1), torch.cat((s2, new_s2), 1)
         seen = slice(-self.max_context, None)
         candles = self.tokenizer.decode([s1[:, seen], s2[:, seen]], half=True)

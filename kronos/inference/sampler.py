@@ -185,8 +185,9 @@ class Sampler:
         """Uniforms `[b, P, S, 2]` → sampled ids `[R, P]` each."""
         b, horizon, samples, _ = u.shape
         by_step = np.ascontiguousarray(u.transpose(1, 3, 0, 2)).reshape(horizon, 2, b * samples)
-        for u1, u2 in torch.from_numpy(by_step).to(self.device):
-            s1 = draw_tokens(decoder.s1_logits(), params, u1)
-            s2 = draw_tokens(decoder.s2_logits(s1), params, u2)
+        for bar, (u1, u2) in enumerate(torch.from_numpy(by_step).to(self.device)):
+            now = params.at(bar, horizon)
+            s1 = draw_tokens(decoder.s1_logits(), now, u1)
+            s2 = draw_tokens(decoder.s2_logits(s1), now, u2)
             decoder.advance(s1, s2)
         return decoder.sampled()

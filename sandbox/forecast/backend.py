@@ -52,7 +52,7 @@ class Predictor(Protocol):
         y_stamp: np.ndarray,
         keys: Sequence[int],
         *,
-        T: float = 1.0,  # noqa: N803
+        T: float | tuple[float, float] = 1.0,  # noqa: N803
         top_k: int = 0,
         top_p: float = 1.0,
         sample_count: int = 1,
@@ -199,7 +199,7 @@ def sample_windows(
         windows.candles(),
         *windows.stamps(),
         windows.keys(),
-        T=sampling.temperature,
+        T=sampling.temperature_ends,
         top_k=sampling.top_k,
         top_p=sampling.top_p,
         sample_count=sampling.samples,

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sandbox.cli import (
+    a_date,
     add_backend_options,
     add_data_options,
     add_model_options,
@@ -91,6 +92,15 @@ def _parser() -> argparse.ArgumentParser:
         action="extend", metavar="K=V,K=V",
     )  # fmt: skip
     option(
+        parser, "tune", "settings of which the best combination is chosen, by CRPS: "
+        "lookback=32,64,90 temperature=0.6,1.0", of=SkillConfig, nargs="+", action="extend",
+        metavar="K=V,V",
+    )  # fmt: skip
+    option(
+        parser, "tune_until", "the last day that --tune chooses by: the choice is judged on later "
+        "dates", of=SkillConfig, type=a_date, metavar="DATE",
+    )  # fmt: skip
+    option(
         parser, "signals", "naive signals beside the models, or none", flag="--signal",
         of=SkillConfig, nargs="+", action="extend", metavar="NAME",
     )  # fmt: skip
@@ -115,6 +125,8 @@ def show(run: Finished, console: Console) -> None:
     console.print(record["title"], "", markup=False, highlight=False, soft_wrap=True)
     for sentence in record["verdicts"].values():
         console.print(sentence, "", markup=False, highlight=False, soft_wrap=True)
+    for own in (record["tuning"] or {"models": {}})["models"].values():
+        console.print(own["sentence"], "", markup=False, highlight=False, soft_wrap=True)
     console.print(_table(record))
     forecasts = record["forecasts"]
     lines = [

@@ -96,8 +96,7 @@ class Cells:
     def horizons(self) -> list[int]:
         """Bars ahead that are scored: all to 5, then fewer, and the last one of which anything is
         known."""
-        longest = int(self.bars_after.max())
-        return sorted({h for h in MOST_HORIZONS if h < longest} | {longest})
+        return scored_horizons(int(self.bars_after.max()))
 
     def outcomes(self, rows: Array) -> Array:
         """Simple returns of the four prices of the bars after, against the close at asof,
@@ -116,6 +115,11 @@ class Cells:
         size = max(1, BATCH_BYTES // bytes_each)
         for at in range(first, end, size):
             yield np.arange(at, min(at + size, end))
+
+
+def scored_horizons(longest: int) -> list[int]:
+    """All bars ahead to 5, then fewer, and the last one."""
+    return sorted({h for h in MOST_HORIZONS if h < longest} | {longest})
 
 
 def factors(cells: Cells, frames: Mapping[str, pd.DataFrame]) -> Array:

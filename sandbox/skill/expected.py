@@ -27,7 +27,8 @@ FLAG = "--to-qlib"
 
 def check_signal(asked: list[Asked], path: Path) -> None:
     """Raises ConfigError where there are several models or settings, or the file cannot be written:
-    before anything is computed."""
+    before anything is computed. Of a model that is scored raw and calibrated it is the latter."""
+    asked = [own for own in asked if not own.calibrated]
     if len(asked) > 1:
         names = listed([repr(own.name) for own in asked])
         raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,16 @@ import pandas as pd
 
 from feeds import Candles
 from sandbox.config import NO_STORE, SkillConfig
-from sandbox.errors import WindowError
+from sandbox.errors import ConfigError, WindowError
 from sandbox.files import Draft, FolderKind, package_versions, whole_folder
+from sandbox.forecast.book import Forecasts, SignalSource, book_of
 from sandbox.forecast.calendars import NamedCalendar
+from sandbox.forecast.calibrated import CalibratedSource
 from sandbox.forecast.data import bar_times_inside, load_data
 from sandbox.forecast.folds import WalkForwardSource, source_of
 from sandbox.forecast.model import Weights, expect_context, model_sentence
 from sandbox.forecast.sources import KronosSource
+from sandbox.forecast.windows import Array
 from sandbox.progress import Bar, Progress
 from sandbox.reporting import report_process
 from sandbox.skill import garch
@@ -29,6 +32,7 @@ from sandbox.skill.cells import FACTORS, Cells, factors, regimes
 from sandbox.skill.evidence import has_confidence_sets
 from sandbox.skill.expected import Expected, check_signal, without_outcome
 from sandbox.skill.figures import Record
+from sandbox.skill.grid import Periods, Tuning, all_asked, tuning_of
 from sandbox.skill.sources import (
     Asked,
     BaselineSource,
@@ -43,6 +47,7 @@ from sandbox.skill.sources import (
 from sandbox.skill.summary import splits, summarise
 from sandbox.skill.table import FILE, ScoresFile, noise_of, scored, scores_file
 from sandbox.skill.tried import add_options, count, tries_document
+from sandbox.skill.tune import progress_of_all, tune
 from sandbox.skill.verdict import verdict
 from sandbox.words import counted
 
@@ -68,6 +73,7 @@ class Prepared:
     forecasters: Mapping[str, KronosSource | WalkForwardSource]
     times: pd.DatetimeIndex  # bar times of the window
     cells: Cells
+    tuning: Tuning | None
 
     @property
     def name(self) -> str:
@@ -101,7 +107,24 @@ class Prepared:
 
     @property
     def longest(self) -> int:
-        return max(own.sampling.lookback for own in self.asked)
+        tuned = self.tuning.asked if self.tuning else []
+        return max(own.sampling.lookback for own in (*self.asked, *tuned))
+
+    def book(
+        self, own: Asked, first: int, end: int, progress: Progress, more_ns: Array | None = None
+    ) -> Forecasts:
+        """The forecasts of a model with its settings, of the cells from `first` to before `end`,
+        whole dates each; as of `more_ns`, too."""
+        date_of = self.cells.date_of
+        asofs_ns = self.cells.dates_ns[date_of[first] : date_of[end - 1] + 1]
+        if more_ns is not None:
+            asofs_ns = np.append(asofs_ns, more_ns)
+        raw = self.forecasters[own.model]
+        source: SignalSource = CalibratedSource(raw) if own.calibrated else raw
+        return book_of(
+            source, self.frames(own), own.sampling, pd.DatetimeIndex(asofs_ns, tz="UTC"), progress,
+            self.candles.members,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +141,7 @@ def run_skill(
     scores of the one model to, as Qlib's signal."""
     expected = None
     if to_qlib is not None:
-        check_signal(asked(config), to_qlib)
+        check_signal(all_asked(config), to_qlib)
         expected = Expected()
     run = prepare(config)
     with whole_folder(SKILL_FOLDER, run.name, out) as draft:
@@ -135,26 +158,32 @@ def run_skill(
 
 def prepare(config: SkillConfig) -> Prepared:
     """Load and check everything; raises the error that a user should read."""
-    wanted = asked(config)
+    if config.model.calibrate and config.model.store == NO_STORE:
+        raise ConfigError("--calibrate: it takes a --store, where past forecasts are kept")
+    wanted, tuning = asked(config), tuning_of(config)
+    everything = [*wanted, *(tuning.asked if tuning else ())]
     signals = signal_names(config.skill.signals)
     candles, calendar = load_data(config.candles)
     inside = bar_times_inside(candles, config.window)
     forecasters, models = {}, {}
-    for own in wanted:
+    for own in everything:
         if own.model not in models:
             options = replace(config.model, model=own.model)
             forecasters[own.model], models[own.model] = source_of(
                 options, own.sampling.lookback, config.backend, calendar
             )
         expect_context(models[own.model], own.sampling.lookback, "--lookback")
-    longest = max(own.sampling.lookback for own in wanted)
+    longest = max(own.sampling.lookback for own in everything)
     cells = Cells.of(
         _whole(candles, config, longest), config.sampling, inside[:: config.skill.every], calendar,
         candles.members,
     )  # fmt: skip
+    if tuning:
+        Periods.of(cells, tuning)  # raises the error of a day that leaves nothing on one side
     return Prepared(
         config=config, asked=tuple(wanted), signals=tuple(signals), candles=candles,
         calendar=calendar, models=models, forecasters=forecasters, times=inside, cells=cells,
+        tuning=tuning,
     )  # fmt: skip
 
 
@@ -179,13 +208,20 @@ def _scored(run: Prepared, draft: Draft, bar: Bar, expected: Expected | None) ->
     cells, config = run.cells, run.config
     told = factors(cells, run.candles.frames)
     left_out: list[str] = []
+    tuned = run.tuning and tune(run, run.tuning, partial(_pieces, run), bar)
+    if tuned:
+        run = replace(run, asked=(*run.asked, *tuned.chosen))
     others = [*_baselines(run, bar, left_out), *_signals(run)]
     kinds = {own.name: "model" for own in run.asked} | {own.name: own.kind for own in others}
     path = draft.folder / FILE
     with scores_file(path, cells) as file:
         counts, store_notes = _fill(run, others, file, bar, expected)
+    if tuned:
+        counts = tuned.with_counts(counts, run)
+        store_notes = list(dict.fromkeys([*tuned.notes, *store_notes]))
     volatility = told[:, FACTORS.index("volatility")]
-    parts = splits(cells.dates_ns, run.seen_until, regimes(cells, volatility))
+    tuned_until = run.tuning.end_ns if run.tuning else None
+    parts = splits(cells.dates_ns, run.seen_until, regimes(cells, volatility), tuned_until)
     with bar("Judging", "sources") as progress:
         found = summarise(path, kinds, cells, told, parts, config.skill.every, progress)
     samples = {own.name: own.sampling.samples for own in run.asked}
@@ -215,7 +251,8 @@ def _scored(run: Prepared, draft: Draft, bar: Bar, expected: Expected | None) ->
             for name, own in run.models.items()
         },
         "seen_until": run.seen_until and _day(run.seen_until.value),
-        "settings": {own.name: asdict(own.sampling) for own in run.asked},
+        "settings": {own.name: own.settings() for own in run.asked},
+        "tuning": tuned and tuned.record,
         "config": {name: value for name, value in config.flat().items() if name != "model"},
         "packages": package_versions(PACKAGES),
         "tries": tries_document(run),
@@ -258,18 +295,16 @@ def _fill(
     cells, total = run.cells, len(run.cells) * len(run.asked)
     counts = {"computed": 0, "reused": 0}
     notes: list[str] = []
-    for first, end in _pieces(run):
+    for first, end in _pieces(run, run.asked):
         sources: list[Source] = []
-        asofs_ns = cells.dates_ns[cells.date_of[first] : cells.date_of[end - 1] + 1]
+        more = None
         if expected is not None and end == len(cells):
-            asofs_ns = np.append(asofs_ns, without_outcome(run.asofs, cells.dates_ns))
+            more = without_outcome(run.asofs, cells.dates_ns)
         with bar("Forecasting", "forecasts") as progress:
             for nth, own in enumerate(run.asked):
                 before = len(cells) * nth + first
-                book = run.forecasters[own.model].book(
-                    run.frames(own), own.sampling, pd.DatetimeIndex(asofs_ns, tz="UTC"),
-                    partial(_of_all, progress, before, total), run.candles.members,
-                )  # fmt: skip
+                told = partial(progress_of_all, progress, before, total)
+                book = run.book(own, first, end, told, more)
                 sources.append(ModelSource(name=own.name, samples=own.sampling.samples, book=book))
                 counts["computed"] += book.computed
                 counts["reused"] += book.reused
@@ -282,15 +317,11 @@ def _fill(
     return counts, list(dict.fromkeys(notes))
 
 
-def _of_all(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    progress(min(before + done, total), total)
-
-
-def _pieces(run: Prepared) -> Iterator[tuple[int, int]]:
+def _pieces(run: Prepared, asked: Sequence[Asked]) -> Iterator[tuple[int, int]]:
     """First and end of rows of the cells, whole dates each: all of them where a store keeps their
     paths, which are read from disk; else as many as fit in memory."""
     cells = run.cells
-    each = sum(own.sampling.path_bytes for own in run.asked)
+    each = sum(own.sampling.path_bytes for own in asked)
     count = 1 if run.config.model.store != NO_STORE else math.ceil(len(cells) * each / PIECE_BYTES)
     for dates in np.array_split(np.arange(len(cells.dates_ns)), count):
         if len(dates):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -20,8 +20,8 @@ from sandbox.words import did_you_mean
 Kind = Literal["model", "baseline", "signal"]
 NO_SIGNALS = "none"
 SIGNALS = tuple(name for name in NAIVE if name != RANDOM_WALK)
-VARIED: Mapping[str, type] = {  # settings that a variant may change
-    "lookback": int, "samples": int, "temperature": float, "top_p": float, "top_k": int,
+VARIED: Mapping[str, type] = {  # settings that a variant may change, and how they are read
+    "lookback": int, "samples": int, "temperature": str, "top_p": float, "top_k": int,
     "seed": int,
 }  # fmt: skip
 
@@ -32,10 +32,20 @@ class Asked(NamedTuple):
     name: str  # of the source: `small`, or `small temperature=0.6`
     model: str
     sampling: Sampling
+    calibrated: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self.sampling) | ({"calibrated": True} if self.calibrated else {})
+
+    def both(self, *, calibrate: bool) -> list[Asked]:
+        """The raw one, and to `calibrate` the calibrated one besides."""
+        name = f"{self.name} calibrated"
+        return [self, self._replace(name=name, calibrated=True)] if calibrate else [self]
 
 
 def asked(config: SkillConfig) -> list[Asked]:
-    """Every model with the settings and with each variant of them; raises ConfigError."""
+    """Every model with the settings and with each variant of them, raw and where it is asked for
+    calibrated; raises ConfigError."""
     base = config.sampling
     if base.samples < 2:
         raise ConfigError(f"--samples {base.samples}: scores of a distribution need 2 or more")
@@ -45,15 +55,18 @@ def asked(config: SkillConfig) -> list[Asked]:
         if models.count(model) > 1:
             raise ConfigError(f"--model {model}: it is given twice")
     return [
-        Asked(f"{model} {text}".strip(), model, sampling)
+        own
         for model in models
         for text, sampling in variants.items()
+        for own in Asked(f"{model} {text}".strip(), model, sampling).both(
+            calibrate=config.model.calibrate
+        )
     ]
 
 
 def variant(text: str, base: Sampling) -> Sampling:
     """`temperature=0.6,top_p=0.9` over the other settings; raises ConfigError."""
-    changes: dict[str, Any] = {}
+    changes: dict[str, str] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
         key = name.strip().replace("-", "_")
@@ -63,24 +76,31 @@ def variant(text: str, base: Sampling) -> Sampling:
                 f"{', '.join(VARIED)}; write it as name=value,name=value"
                 f"{did_you_mean(key, VARIED)}"
             )
-        changes[key] = _number(text, key, value)
+        changes[key] = value
+    return varied(f"--variant {text!r}", changes, base)
+
+
+def varied(where: str, changes: Mapping[str, str], base: Sampling) -> Sampling:
+    """Some settings, by names of `VARIED`, over the others; raises ConfigError that begins with
+    `where` they were given."""
+    numbers = {name: _number(where, name, value) for name, value in changes.items()}
     try:
-        changed = replace(base, **changes)
+        changed = replace(base, **numbers)
     except ValueError as error:
         first = error.errors()[0] if hasattr(error, "errors") else {"msg": str(error)}
-        raise ConfigError(f"--variant {text!r}: {first['msg'].lower()}") from error
+        text = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}: {text[:1].lower()}{text[1:]}") from error
     if changed.samples < 2:
-        raise ConfigError(f"--variant {text!r}: scores of a distribution need 2 samples or more")
+        raise ConfigError(f"{where}: scores of a distribution need 2 samples or more")
     return changed
 
 
-def _number(text: str, name: str, value: str) -> float:
+def _number(where: str, name: str, value: str) -> Any:
     try:
-        number: float = VARIED[name](value)
+        return VARIED[name](value)
     except ValueError:
         kind = "a whole number" if VARIED[name] is int else "a number"
-        raise ConfigError(f"--variant {text!r}: {name} {value!r} is not {kind}") from None
-    return number
+        raise ConfigError(f"{where}: {name} {value!r} is not {kind}") from None
 
 
 def signal_names(names: Sequence[str]) -> list[str]:
@@ -134,7 +154,10 @@ class ModelSource:
     kind: Kind = "model"
 
     def returns(self, batch: Batch) -> Array:
-        windows = batch.windows
+        return self.drawn(batch.windows)
+
+    def drawn(self, windows: Windows) -> Array:
+        """As `returns`, which needs no more than the windows."""
         drawn = []
         at: tuple[int, Any] = (-1, None)
         for symbol, asof_ns in zip(windows.symbols, windows.asof_ns.tolist(), strict=True):

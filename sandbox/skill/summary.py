@@ -23,7 +23,7 @@ from sandbox.skill.evidence import (
 from sandbox.skill.figures import Record, Scored, Shape, number
 from sandbox.skill.table import LEVELS_PCT, read_source
 
-WHOLE, UNSEEN, SEEN = "whole", "unseen", "seen"
+WHOLE, UNSEEN, SEEN, AFTER_TUNING = "whole", "unseen", "seen", "after_tuning"
 REGIMES = ("calm", "usual", "restless")
 COMPARED = {"crps": "crps", "energy": "energy", "volatility": "volatility_error"}  # daily losses
 Kinds = Mapping[str, str]  # source -> model, baseline or signal
@@ -35,20 +35,31 @@ _AllScored = dict[str, dict[int, Scored]]
 class Splits:
     """Dates `[D]` of True and False by name."""
 
-    spans: Mapping[str, Array]  # whole; unseen and seen where the models' data end among the dates
+    # whole; unseen and seen where the models' data end among the dates; after_tuning
+    spans: Mapping[str, Array]
     years: Mapping[str, Array]
     regimes: Mapping[str, Array]
 
     @property
     def judged(self) -> str:
-        """The span that is judged: what the models had not seen, if those are dates enough."""
-        unseen = self.spans.get(UNSEEN)
-        return UNSEEN if unseen is not None and unseen.sum() >= FEWEST_DATES else WHOLE
+        """The span that is judged: what the models had not seen, if those are dates enough, and no
+        date that settings were chosen by."""
+        unseen, after = self.spans.get(UNSEEN), self.spans.get(AFTER_TUNING)
+        enough = unseen is not None and unseen.sum() >= FEWEST_DATES
+        if after is not None:
+            return UNSEEN if enough and not (unseen & ~after).any() else AFTER_TUNING
+        return UNSEEN if enough else WHOLE
 
 
-def splits(dates_ns: Array, seen_until: pd.Timestamp | None, regime: Array) -> Splits:
+def splits(
+    dates_ns: Array,
+    seen_until: pd.Timestamp | None,
+    regime: Array,
+    tuned_until_ns: int | None = None,
+) -> Splits:
     """seen_until: the last day that some model has seen, without a zone; None: not known, or no
-    model. regime: `[D]`, a place among `REGIMES` or -1."""
+    model. regime: `[D]`, a place among `REGIMES` or -1. tuned_until_ns: the end of the day up to
+    which settings were chosen, after which there are dates; None: none were."""
     times = pd.DatetimeIndex(dates_ns).tz_localize("UTC")
     spans = {WHOLE: np.ones(len(times), bool)}
     if seen_until is not None:
@@ -57,6 +68,8 @@ def splits(dates_ns: Array, seen_until: pd.Timestamp | None, regime: Array) -> S
             spans |= {UNSEEN: after}
         if after.any() and not after.all():
             spans |= {SEEN: ~after}
+    if tuned_until_ns is not None:
+        spans[AFTER_TUNING] = dates_ns >= tuned_until_ns
     years = np.asarray(times.year)
     return Splits(
         spans=spans,

@@ -7,7 +7,7 @@ handed what stands in `skill.json`. Baselines and naive signals are no tries.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +36,23 @@ def tries_document(run: Prepared) -> dict[str, Any]:
         "things": [
             {"name": own.name, "model": own.model, "settings": _settings(run, own),
              "fingerprint": run.models[own.model].fingerprint}
-            for own in run.asked
+            for own in _things(run)
         ],
     }  # fmt: skip
+
+
+def _things(run: Prepared) -> list[Asked]:
+    """Each once: what was scored, and what was tuned."""
+    tuned = run.tuning.asked if run.tuning else []
+    found = {own[1:]: own for own in reversed((*run.asked, *tuned))}
+    return list(reversed(found.values()))
 
 
 def _settings(run: Prepared, own: Asked) -> dict[str, Any]:
     """What else its forecasts follow from. What is off is left out, so that an option that comes
     later makes no new thing of an old one."""
     given = {name: value for name, value in run.config.flat().items() if name not in ELSEWHERE}
-    settings = given | asdict(own.sampling) | {"calendar": run.calendar and run.calendar.name}
+    settings = given | own.settings() | {"calendar": run.calendar and run.calendar.name}
     return {
         name: value for name, value in settings.items() if value is not None and value is not False
     }

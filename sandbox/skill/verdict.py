@@ -5,7 +5,7 @@ from __future__ import annotations
 from sandbox.skill.evidence import FEWEST_DATES, T_SURE
 from sandbox.skill.figures import Record
 from sandbox.skill.scores import honest_coverage
-from sandbox.skill.summary import UNSEEN, Kinds, reference
+from sandbox.skill.summary import AFTER_TUNING, UNSEEN, Kinds, reference
 
 T_LIKELY = 2.0
 BAND_PCT = 90
@@ -18,7 +18,7 @@ def verdict(record: Record, kinds: Kinds, model: str, samples: int) -> str:
     h = str(record["headline"])
     figures = span["figures"][model][h]
     dates = figures["dates"]
-    unseen = " it had not seen" if record["judged"] == UNSEEN else ""
+    which = {UNSEEN: " it had not seen", AFTER_TUNING: " after tuning"}.get(record["judged"], "")
     if dates < FEWEST_DATES:
         return (
             f"{model}: nothing is claimed, as there are {_dates(dates)} and {FEWEST_DATES} are "
@@ -31,7 +31,7 @@ def verdict(record: Record, kinds: Kinds, model: str, samples: int) -> str:
         _volatility(span, kinds, model, h),
     ]
     bars = "1 bar" if h == "1" else f"{h} bars"
-    return f"{model}, {bars} ahead on {_dates(dates)}{unseen}: {'; '.join(parts)}."
+    return f"{model}, {bars} ahead on {_dates(dates)}{which}: {'; '.join(parts)}."
 
 
 def _distribution(span: Record, kinds: Kinds, model: str, h: str) -> str:
