@@ -16,9 +16,9 @@ from feeds import Candles
 from sandbox.config import NO_STORE, SkillConfig
 from sandbox.errors import ConfigError, WindowError
 from sandbox.files import Draft, FolderKind, package_versions, whole_folder
-from sandbox.forecast.book import Forecasts, SignalSource, book_of
+from sandbox.forecast.book import Forecasts, book_of
 from sandbox.forecast.calendars import NamedCalendar
-from sandbox.forecast.calibrated import CalibratedSource
+from sandbox.forecast.calibrated import as_asked
 from sandbox.forecast.data import bar_times_inside, load_data
 from sandbox.forecast.folds import WalkForwardSource, source_of
 from sandbox.forecast.model import Weights, expect_context, model_sentence
@@ -119,8 +119,8 @@ class Prepared:
         asofs_ns = self.cells.dates_ns[date_of[first] : date_of[end - 1] + 1]
         if more_ns is not None:
             asofs_ns = np.append(asofs_ns, more_ns)
-        raw = self.forecasters[own.model]
-        source: SignalSource = CalibratedSource(raw) if own.calibrated else raw
+        options = replace(self.config.model, calibrate=own.calibrated)
+        source = as_asked(self.forecasters[own.model], options, own.sampling)
         return book_of(
             source, self.frames(own), own.sampling, pd.DatetimeIndex(asofs_ns, tz="UTC"), progress,
             self.candles.members,
