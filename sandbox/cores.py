@@ -297,6 +297,7 @@ class _HandOut(Generic[Piece, Done]):
                     continue
                 self._give()
                 if done is not None:
+                    self._job.report(progress)  # whoever takes it may ask what was told so far
                     yield done
             self._job.report(progress)
         if failed < len(self._job.pieces):

@@ -26,7 +26,7 @@ from kronos import Forecast
 from sandbox.config import NO_STORE, ModelOptions, Sampling
 from sandbox.errors import ConfigError
 from sandbox.forecast.book import BarForecasts, Forecasts, SignalSource
-from sandbox.forecast.past import Blocks, calibration_bars
+from sandbox.forecast.past import Blocks, calibration_bars, overlap
 from sandbox.forecast.recalibrate import (
     LEAST_BLOCKS,
     LEAST_OUTCOMES,
@@ -158,7 +158,7 @@ class CalibratedSource:
                 scores[here, bar] = scores_of(ordered[:, :, bar], came[:, bar])
         numbers = blocks.numbers(windows.asof_ns[rows])
         return [
-            Outcomes.of(numbers, known_ns[:, bar], scores[:, bar], (bar + 1) / blocks.bars)
+            Outcomes.of(numbers, known_ns[:, bar], scores[:, bar], overlap(bar + 1, horizon))
             for bar in range(horizon)
         ]
 

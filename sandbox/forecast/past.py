@@ -4,10 +4,14 @@ Each symbol has one past forecast in every block of time, as of its first bar th
 long as `block_bars` bars: of daily bars without weekends one of five bars is a week, from Monday
 on. So which past forecasts there are depends on the candles alone, not on which are asked for, nor
 on when a run starts.
+
+Forecasts that reach over several blocks share outcomes: at bars of the horizon where they do, the
+past is looked at over so many times as many blocks.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import multimode
@@ -23,7 +27,7 @@ from sandbox.forecast.recalibrate import FACTOR_BLOCKS, MAP_BLOCKS, Ints
 from sandbox.forecast.windows import Array, Windows
 
 FEWEST_BARS, MOST_BARS = 5, 20  # of a block
-REACH = MAP_BLOCKS + FACTOR_BLOCKS  # blocks before an asof that its calibration depends on
+BLOCKS_IN_HORIZON = 3  # within these bounds: what came is learnt from before the horizon is over
 SPARE = 8  # blocks, for the one of asof and for sessions that are out of turn
 FIRST_MONDAY_NS = 4 * NS_PER_DAY  # 1970-01-05
 WEEKDAYS, DAYS = 5, 7
@@ -31,13 +35,24 @@ RARE = 0.1  # share of bars at weekends, below which there are none but for spec
 
 
 def block_bars(horizon: int) -> int:
-    """Bars of a block: as many as the horizon, so that past forecasts do not overlap, in bounds."""
-    return min(max(horizon, FEWEST_BARS), MOST_BARS)
+    """Bars of a block, where none is missing."""
+    return min(max(-(-horizon // BLOCKS_IN_HORIZON), FEWEST_BARS), MOST_BARS)
+
+
+def overlap(bar: int, horizon: int) -> float:
+    """How many blocks a forecast reaches over at a bar of its horizon (from 1 on); 1 or more."""
+    return max(1.0, bar / block_bars(horizon))
+
+
+def reach(horizon: int) -> int:
+    """Blocks before that of an asof that its calibration depends on at most."""
+    return math.ceil((MAP_BLOCKS + FACTOR_BLOCKS) * overlap(horizon, horizon))
 
 
 def calibration_bars(sampling: Sampling) -> int:
     """Bars of each symbol, asof included, that a calibrated forecast depends on at most."""
-    return sampling.lookback + (REACH + SPARE) * block_bars(sampling.horizon)
+    blocks = reach(sampling.horizon) + SPARE
+    return sampling.lookback + blocks * block_bars(sampling.horizon)
 
 
 @dataclass(frozen=True)
@@ -45,15 +60,14 @@ class Blocks:
     """Blocks of time, by number."""
 
     length_ns: int
-    bars: int  # of a block, where none is missing
+    reach: int  # see `reach`
     first_ns: Mapping[str, Ints]  # by symbol, its first bar in each block that it has bars in
     began_ns: Mapping[int, int]  # by number, the first bar of any symbol
 
     @classmethod
     def of(cls, frames: Mapping[str, pd.DataFrame], horizon: int) -> Blocks:
         times = {symbol: times_ns(frame) for symbol, frame in frames.items() if len(frame)}
-        bars = block_bars(horizon)
-        length_ns = _length(list(times.values()), bars)
+        length_ns = _length(list(times.values()), block_bars(horizon))
         first_ns: dict[str, Ints] = {}
         began_ns: dict[int, int] = {}
         for symbol, own_ns in times.items():
@@ -61,7 +75,7 @@ class Blocks:
             first_ns[symbol] = own_ns[rows]
             for number, first in zip(numbers.tolist(), own_ns[rows].tolist(), strict=True):
                 began_ns[number] = min(first, began_ns.get(number, first))
-        return cls(length_ns, bars, first_ns, began_ns)
+        return cls(length_ns, reach(horizon), first_ns, began_ns)
 
     def numbers(self, closes_ns: Array) -> Ints:
         """In which block each of some bars is, by the time it closes."""
@@ -75,7 +89,7 @@ class Blocks:
         asked, numbers = np.unique(self.numbers(asked_ns)), self.numbers(past_ns)
         after = np.searchsorted(asked, numbers)  # the next block with one that is asked for
         inside = after < len(asked)
-        near = asked[np.minimum(after, len(asked) - 1)] - numbers <= REACH
+        near = asked[np.minimum(after, len(asked) - 1)] - numbers <= self.reach
         return past_ns[inside & near & (past_ns < asked_ns.max())]
 
     def among(self, windows: Windows, past_ns: Ints) -> Array:

@@ -23,6 +23,7 @@ a stretch of time in which each symbol has one past forecast (`sandbox.forecast.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -34,8 +35,9 @@ from scipy.special import ndtri
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# blocks, where forecasts do not overlap; where they do, as many times as many
 MAP_BLOCKS = 104  # that a map is taken from
-HALF_LIFE = 52.0  # blocks, after which a past forecast has half the weight
+HALF_LIFE = 52.0  # after which a past forecast has half the weight
 FACTOR_BLOCKS = 52  # that a factor has followed
 LEAST_BLOCKS, LEAST_OUTCOMES = 20, 60  # with outcomes, before anything is moved
 _LEVELS = np.array([0.01, 0.02, 0.035, 0.05, 0.075, *np.arange(0.1, 0.46, 0.05), 0.5])
@@ -130,7 +132,7 @@ class Outcomes:
     """Past forecasts at one bar of their horizon, and where their outcomes lay: `n` of them, in the
     order in which the outcomes were known.
 
-    bars: the blocks that this bar reaches over, for forecasts that overlap.
+    overlap: how many blocks a forecast reaches over, 1 or more.
     """
 
     blocks: Ints  # [n], of their asofs
@@ -155,7 +157,7 @@ class Outcomes:
 
     def _map(self, block: int, known: int) -> Floats:
         blocks, scores = self.blocks[:known], self.scores[:known]
-        recent = blocks >= block - MAP_BLOCKS
+        recent = blocks >= block - MAP_BLOCKS * self.overlap
         return map_of(block - blocks[recent], scores[recent], self.overlap)
 
     def factors(
@@ -183,10 +185,11 @@ def map_of(ages: Ints, scores: Floats, overlap: float) -> Floats:
         return np.full(len(KNOTS), np.nan)
     order = np.lexsort((ages, scores))  # the order of symbols must not change a bit
     ages, scores = ages[order], scores[order]
-    weights = 0.5 ** (ages / HALF_LIFE)
+    weights = 0.5 ** (ages / (HALF_LIFE * overlap))
     reach = weights.cumsum() - weights / 2
     found = np.interp(KNOT_LEVELS * weights.sum(), reach, scores)
-    outcomes = weights.sum() ** 2 / (weights**2).sum()  # as many of the same weight say as much
+    # as many outcomes of the same weight, of forecasts that share none, say as much
+    outcomes = weights.sum() ** 2 / (weights**2).sum() / overlap
     even, odd = (found - found[::-1]) / 2, (found + found[::-1]) / 2
     outermost = np.clip(np.arange(len(KNOTS)), *_with_outcomes_beyond(outcomes))
     even = even[outermost] * (KNOTS / np.where(KNOTS == 0, 1, KNOTS[outermost]))
@@ -213,10 +216,10 @@ def _share_kept(ages: Ints, values: Floats, overlap: float) -> float:
     order = np.lexsort((values, ages))
     dates, first, counts = np.unique(ages[order], return_index=True, return_counts=True)
     means = np.add.reduceat(values[order], first) / counts
-    weights = 0.5 ** (dates / HALF_LIFE)
+    weights = 0.5 ** (dates / (HALF_LIFE * overlap))
     weights /= weights.sum()
     mean = float((weights * means).sum())
-    variance = float((weights**2 * (means - mean) ** 2).sum()) * max(1.0, overlap)
+    variance = float((weights**2 * (means - mean) ** 2).sum()) * overlap
     return max(0.0, 1 - variance / mean**2) if mean else 0.0
 
 
@@ -227,6 +230,7 @@ class _Table(NamedTuple):
     scores: Floats  # [B, M]; infinity where there are fewer
     known_ns: Ints  # [B, M]
     maps: Floats  # [B, K], as of the first bar of each block
+    overlap: float
 
     @classmethod
     def of(cls, outcomes: Outcomes, began_ns: Mapping[int, int]) -> _Table:
@@ -243,7 +247,7 @@ class _Table(NamedTuple):
         found, which = outcomes.maps(began, numbers)
         maps = np.full((shape[0], len(KNOTS)), np.nan)
         maps[numbers - numbers[0]] = found[which]
-        return cls(int(numbers[0]), scores, known_ns, maps)
+        return cls(int(numbers[0]), scores, known_ns, maps, outcomes.overlap)
 
     def followed(self, at_ns: Ints, at_blocks: Ints, samples: int) -> Floats:
         """The factors `[T, 2]` after all past blocks, from a level that is that of the band."""
@@ -252,7 +256,7 @@ class _Table(NamedTuple):
         outer, share = int(place), place - int(place)
         pair = sample_scores(samples)[[outer, min(outer + 1, samples - 1)]]
         levels = np.full((len(at_ns), 2), tail)
-        for back in range(FACTOR_BLOCKS, -1, -1):
+        for back in range(math.ceil(FACTOR_BLOCKS * self.overlap), -1, -1):
             blocks = at_blocks - back - self.first
             there = np.flatnonzero((blocks >= 0) & (blocks < len(self.scores)))
             there = there[np.isfinite(self.maps[blocks[there], MIDDLE])]
