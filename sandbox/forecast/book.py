@@ -102,7 +102,12 @@ class BarForecasts:
 
     def moved_by(self, move: Callable[[Forecast], Forecast]) -> BarForecasts:
         """The same, each moved by `move`."""
-        return BarForecasts(self._windows, self._paths, move)
+        first = self._moved
+
+        def both(forecast: Forecast) -> Forecast:
+            return move(first(forecast) if first else forecast)
+
+        return BarForecasts(self._windows, self._paths, both)
 
 
 class SignalSource(Protocol):

@@ -50,6 +50,7 @@ MEAN_SCORE = 0.7970  # the mean of a standard normal's absolute, no more than 3 
 SHAPE_OUTCOMES = 100.0  # that count as much as the assumption of a normal shape
 BAND_TAIL = 0.05  # beyond each edge of the band that the factors watch
 STRETCHED_FROM = 1.0  # standard normal quantile
+SHARED = 0.5  # of what moves a tail's level, both tails' outcomes: restless times stretch both
 RATE, MOST_RATE = 0.05, 0.15  # of the level, a block: of one outcome, and of many
 LEAST_LEVEL, MOST_LEVEL = 0.002, 0.3
 NUMBERS_AT_ONCE = 1 << 22  # in memory, while factors are followed
@@ -195,7 +196,7 @@ def map_of(ages: Ints, scores: Floats, overlap: float) -> Floats:
     even = even[outermost] * (KNOTS / np.where(KNOTS == 0, 1, KNOTS[outermost]))
     odd = odd[outermost]
     kept = np.clip(scores, -MOST_SCORE, MOST_SCORE)
-    scale = (even @ KNOTS) / (KNOTS @ KNOTS)
+    scale = float(np.median(even[:MIDDLE] / KNOTS[:MIDDLE]))
     shrunk = scale ** _share_kept(ages, np.abs(kept) - MEAN_SCORE, overlap)
     shape = (even - scale * KNOTS) * outcomes / (outcomes + SHAPE_OUTCOMES)
     moved = shrunk * KNOTS + shape + odd * _share_kept(ages, kept, overlap)
@@ -274,6 +275,7 @@ class _Table(NamedTuple):
             under = ((self.scores[rows] < low[:, None]) & known).sum(axis=1)
             over = ((self.scores[rows] > high[:, None]) & known).sum(axis=1)
             missed = np.column_stack([under, over]) / np.maximum(counts, 1)[:, None]
+            missed = SHARED * missed.mean(axis=1, keepdims=True) + (1 - SHARED) * missed
             rates = np.minimum(RATE * np.sqrt(counts), MOST_RATE)  # 0 where none is known
             levels[there] += rates[:, None] * (tail - missed)
         return _factors(levels, tail)

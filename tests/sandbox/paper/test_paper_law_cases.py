@@ -9,7 +9,7 @@ import feeds
 from feeds.ccxt import Market
 from feeds.steps import Steps
 from sandbox.config import RunConfig
-from sandbox.errors import StrategyError
+from sandbox.errors import AccountError, StrategyError
 from sandbox.paper.opening import on_account
 from sandbox.run.portfolios import Trading
 from sandbox.run.prepare import prepare
@@ -104,3 +104,42 @@ def test_a_strategy_that_ends_the_process_is_an_error_by_its_line(config_of, his
         pytest.raises(StrategyError, match=r"mine: SystemExit: 0 \(.*mine.py:6\)"),
     ):
         trader.trade(next(history.bars(history.started_ns)), caught_up=False)
+
+
+SIZED = """
+    params = (("rebalance", "day"),)
+
+    def next(self):
+        for data, forecast in self.forecasts().items():
+            self.buy(data, size=1 + int(1e4 * forecast.uncertainty()))
+"""
+
+
+def test_calibrated_forecasts_are_the_same_on_paper_and_in_a_backtest(config_of, tmp_path):
+    """Each bar's are made from what had come by then, in a backtest all together."""
+    candles = feeds.load("sample:AAPL,NVDA,XOM", start="2018-01-01", end="2019-09-20")
+    history = history_of(dict(candles.frames))
+    options = {"signal": "kronos", "lookback": 20, "horizon": 3}
+    sizes = {}
+    for calibrate in (True, False):
+        config = config_of(SIZED, calibrate=calibrate, **options)
+        path = tmp_path / f"{calibrate}.sqlite"
+        paper = expect_the_same(config, history, path)
+        sizes[calibrate] = paper.decisions["size"].tolist()
+        said = table(path, "SELECT text FROM events WHERE kind = 'forecasts'")
+        calibrated = ("All forecasts are calibrated by what came after past ones.",)
+        assert said == ([calibrated] * 2 if calibrate else [])  # once a sitting
+    assert len(sizes[True]) == 3 * BARS
+    assert sizes[True] != sizes[False]
+
+
+def test_an_account_stays_calibrated_or_raw(config_of, history, tmp_path):
+    path = tmp_path / "account.sqlite"
+    raw = config_of(SIZED, signal="kronos")
+    with trading(raw, history, path):
+        pass
+    with (
+        pytest.raises(AccountError, match="model: calibrate None, now True"),
+        trading(config_of(SIZED, signal="kronos", calibrate=True), history, path),
+    ):
+        pass
