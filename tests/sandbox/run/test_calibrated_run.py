@@ -67,7 +67,7 @@ def test_raw_and_calibrated_runs_are_not_mixed_up(narrow):
     )
     pd.testing.assert_series_equal(raw, again)
     changed = {name for name in set(raw.index) if (raw[name] != moved[name]).any()}
-    assert changed == {"topk", "topk:no-costs"}  # controls trade on naive signals
+    assert changed == {"topk", "topk:costs-free"}  # controls trade on naive signals
 
 
 def test_nothing_but_a_models_forecasts_is_calibrated(capsys):
