@@ -127,21 +127,40 @@ def against_table(skill: Skill, model: str, loss: str) -> Table:
 
 
 def bands_table(skill: Skill) -> Table:
-    """Shares held by the central bands one bar ahead and at the last one."""
+    """Shares held by the central bands one bar ahead and at the last one; of the 90 % band also the
+    least and the most over a year, where there are whole years."""
     levels = [str(level) for level in skill.record["levels_pct"]]
+    by_year = has_years(skill)
 
     def cells(source: Source, h: int) -> list[Cell]:
-        inside = skill.figures(source.name, h)["inside"]
-        return [
+        figures = skill.figures(source.name, h)
+        shares = [
             Cell(
-                text=shown(inside[level], share),
-                classes=_off(inside[level], right_share(int(level), source.samples)),
+                text=shown(figures["inside"][level], share),
+                classes=_off(figures["inside"][level], right_share(int(level), source.samples)),
             )
             for level in levels
         ]
+        return [*shares, Cell(text=_span(figures["years_90"]))] if by_year else shares
 
-    heads = [f"{level} %" for level in levels]
+    heads = [f"{level} %" for level in levels] + ["90 % in a year"] * by_year
     return by_horizon(skill, heads, cells, horizons=_ends(skill))
+
+
+def has_years(skill: Skill) -> bool:
+    """Whether there is a whole year of dates; folders of before do not say."""
+    return any(
+        skill.figures(source.name, h).get("years_90")
+        for source in skill.sources
+        for h in _ends(skill)
+    )
+
+
+def _span(shares: Sequence[float] | None) -> str:
+    if shares is None:
+        return shown(None, share)
+    least, most = shares
+    return f"{100 * least:.1f} to {share(most)}"
 
 
 def right_share(level_pct: int, samples: int) -> float:

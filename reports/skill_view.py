@@ -20,6 +20,7 @@ from reports.skill_tables import (
     crps_table,
     decay_table,
     energy_table,
+    has_years,
     parts_table,
     rank_lead_table,
     ranking_table,
@@ -46,6 +47,7 @@ class SkillView:
     crps_against: Sequence[Table]
     has_sets: bool
     bands: Table
+    has_years: bool  # among the dates, so that bands are looked at by year
     right: str  # what bands should hold, where it is not their level
     pits: Sequence[Bars]
     brier: Table
@@ -86,6 +88,7 @@ def skill_view(skill: Skill, charts: ReportCharts) -> SkillView:
         crps_against=[against_table(skill, model, "crps") for model in skill.models],
         has_sets=any(skill.span["confidence_set"].values()),
         bands=bands_table(skill),
+        has_years=has_years(skill),
         right=_right(skill),
         pits=pit_pictures(skill),
         brier=brier_table(skill),

@@ -21,6 +21,7 @@ from sandbox.skill.table import LEVELS_PCT
 
 PIT_BINS = 20
 PROBABILITY_BINS = 10
+DAYS_OF_A_YEAR = 365
 RANKED = ("ic", "rank_ic", "spread", "own_ic", "own_rank_ic")  # of DailyRanks, with errors
 
 Record = dict[str, Any]
@@ -83,6 +84,7 @@ class Scored:
             **{name: number(self.mean(name, dates)) for name in ("crps", "energy", "brier")},
             "up_share": number(rows["up"].mean()),
             "inside": {str(pct): number(rows[f"inside_{pct}"].mean()) for pct in LEVELS_PCT},
+            "years_90": years(rows["asof"], rows["inside_90"]),
             "pit": shares(rows["pit"].to_numpy()),
             "reliability": reliability(rows["prob_up"].to_numpy(), rows["up"].to_numpy()),
             "volatility": volatility(rows),
@@ -123,6 +125,18 @@ def _errors(rows: pd.DataFrame) -> dict[str, Any]:
 def number(value: float) -> float | None:
     """A JSON number; None where there is none."""
     return float(value) if math.isfinite(value) else None
+
+
+def years(asofs: pd.Series, inside: pd.Series) -> list[float] | None:
+    """The least and the most that a band held over any year: shares of the forecasts `[n]` of 365
+    days, as of whichever date they end. None where there is no whole year."""
+    by_date = inside.astype(float).groupby(pd.DatetimeIndex(asofs)).agg(["sum", "size"])
+    whole = by_date.index >= by_date.index.min() + pd.Timedelta(days=DAYS_OF_A_YEAR - 1)
+    if not whole.any():
+        return None
+    sums = by_date.rolling(f"{DAYS_OF_A_YEAR}D").sum()[whole]
+    held = sums["sum"] / sums["size"]
+    return [float(held.min()), float(held.max())]
 
 
 def shares(pit: Floats) -> list[float]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.skill.figures import years
 from sandbox.skill.scores import (
     covered,
     fair_crps,
@@ -99,3 +101,13 @@ def test_the_90_band_is_the_one_that_was_there():
     rng = np.random.default_rng(3)
     samples, outcome = rng.normal(size=(200, 30)), rng.normal(size=200)
     assert inside_bands(samples, outcome, [0.9]).mean() == covered(samples, outcome)
+
+
+def test_a_band_over_any_year():
+    """Two years of months: half of the first year's are inside, all of the second's."""
+    asofs = pd.Series(pd.date_range("2020-01-15", periods=24, freq="30D", tz="UTC"))
+    inside = pd.Series([True, False] * 6 + [True] * 12)
+    least, most = years(asofs, inside)
+    by_hand = [inside[max(0, n - 12) : n + 1].mean() for n in range(13, 24)]  # 13 fit in 365 days
+    assert (least, most) == (pytest.approx(min(by_hand)), pytest.approx(max(by_hand)))
+    assert years(asofs[:12], inside[:12]) is None
