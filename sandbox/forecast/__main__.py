@@ -94,8 +94,7 @@ def _calibrated(
 ) -> tuple[Forecast, list[str]]:  # fmt: skip
     """As `_raw`; forecasts of all symbols are made, as of past bars, too."""
     from sandbox.config import BackendOptions
-    from sandbox.forecast.calibrated import as_asked
-    from sandbox.forecast.folds import source_of
+    from sandbox.forecast.folds import as_asked, source_of
     from sandbox.forecast.model import model_sentence
     from sandbox.forecast.sources import too_few_bars
 

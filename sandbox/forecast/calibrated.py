@@ -23,8 +23,7 @@ import pandas as pd
 from feeds import AMOUNT, CLOSE, OPEN
 from feeds.members import NO_MEMBERS, Members
 from kronos import Forecast
-from sandbox.config import NO_STORE, ModelOptions, Sampling
-from sandbox.errors import ConfigError
+from sandbox.config import Sampling
 from sandbox.forecast.book import BarForecasts, Forecasts, SignalSource
 from sandbox.forecast.past import Blocks, calibration_bars, overlap
 from sandbox.forecast.recalibrate import (
@@ -44,7 +43,6 @@ from sandbox.forecast.windows import Array, Calendar, Windows, last_rows
 from sandbox.progress import Progress
 
 LEAST_RATIO = 0.01  # of a close to that at asof: samples at or below it count as this
-FEWEST_SAMPLES = 2
 WINDOWS_AT_ONCE = 512  # whose outcomes are looked up in their forecasts together
 
 
@@ -60,18 +58,6 @@ class RawSource(SignalSource, Protocol):
     def covers(self, asof_ns: Array) -> Array:
         """Which of some times `[W]` it forecasts as of."""
         ...
-
-
-def as_asked(raw: RawSource, model: ModelOptions, sampling: Sampling) -> SignalSource:
-    """The source, calibrated where the options say so; raises ConfigError where nothing could be
-    calibrated."""
-    if not model.calibrate:
-        return raw
-    if sampling.samples < FEWEST_SAMPLES:
-        raise ConfigError(
-            f"--samples {sampling.samples} with --calibrate: a distribution needs {FEWEST_SAMPLES}"
-        )
-    return CalibratedSource(raw, remembers=model.store == NO_STORE)
 
 
 def history_bars(source: SignalSource, sampling: Sampling) -> int:
@@ -113,7 +99,7 @@ class CalibratedSource:
         asked = np.isin(windows.asof_ns, asked_ns)
         last = last_rows(frames, windows)
         past = blocks.among(windows, past_ns) & (windows.ends < last)
-        keys = self._keys(windows, past)
+        keys = self._keys(windows, past, sampling)
         known = np.array([key in self._closes for key in keys], dtype=bool)
         rows = np.flatnonzero(asked | (past & ~known))
         raw = self._raw.book_of(windows.pick(rows), sampling, progress)
@@ -124,12 +110,12 @@ class CalibratedSource:
             windows.pick(np.flatnonzero(asked)), raw, Moves(at_ns, moves, samples)
         )
 
-    def _keys(self, windows: Windows, past: Array) -> list[bytes]:
+    def _keys(self, windows: Windows, past: Array, sampling: Sampling) -> list[bytes]:
         """By window, its key among the closes that are remembered; all are forgotten but those of
         past forecasts."""
         if not self._remembers:
             return [b""] * len(windows)
-        keys = [digest.tobytes() for digest in windows.digests(self.name)]
+        keys = [digest.tobytes() for digest in windows.digests(f"{self.name} {sampling}")]
         still = {keys[row] for row in np.flatnonzero(past)}
         self._closes = {key: closes for key, closes in self._closes.items() if key in still}
         return keys

@@ -20,16 +20,17 @@ import pandas as pd
 import kronos
 from feeds.members import NO_MEMBERS, Members
 from kronos import Checkpoint, Forecast
-from sandbox.config import BackendOptions, ModelOptions, Sampling
+from sandbox.config import NO_STORE, BackendOptions, ModelOptions, Sampling
 from sandbox.errors import ConfigError, WindowError
 from sandbox.files import RUNS
-from sandbox.forecast.book import BarForecasts, Forecasts
+from sandbox.forecast.book import BarForecasts, Forecasts, SignalSource
 from sandbox.forecast.model import Weights, expect_context, load_checkpoint
 from sandbox.forecast.sources import Filled, KronosSource
 from sandbox.forecast.windows import Array, Calendar, Windows
 from sandbox.progress import Progress
 
 PREFIX = "walkforward:"
+FEWEST_SAMPLES = 2  # that can be calibrated
 PLAN, FOLDS = "walk_forward.json", "folds"
 
 
@@ -131,6 +132,22 @@ def source_of(
         return WalkForwardSource(walk, model, backend, calendar), walk
     checkpoint = load_checkpoint(model.model, lookback)
     return KronosSource.of(checkpoint, model, backend, calendar), checkpoint
+
+
+def as_asked(
+    raw: KronosSource | WalkForwardSource, model: ModelOptions, sampling: Sampling
+) -> SignalSource:
+    """The source, calibrated where the options say so; raises ConfigError where nothing could be
+    calibrated."""
+    if not model.calibrate:
+        return raw
+    if sampling.samples < FEWEST_SAMPLES:
+        raise ConfigError(
+            f"--samples {sampling.samples} with --calibrate: a distribution needs {FEWEST_SAMPLES}"
+        )
+    from sandbox.forecast.calibrated import CalibratedSource  # brings scipy
+
+    return CalibratedSource(raw, remembers=model.store == NO_STORE)
 
 
 def checkpoint_at(name: str, lookback: int, asof: pd.Timestamp) -> Checkpoint:

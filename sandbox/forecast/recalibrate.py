@@ -15,7 +15,8 @@ differs from an outcome just outside.
   the shape towards the normal where outcomes are few.
 - Beyond one standard deviation each tail is stretched by a *factor* of its own. It follows the
   level of Gibbs and Candes (2021, "Adaptive conformal inference under distribution shift"): the
-  more past outcomes lay beyond the edge of the 90 % band, the further out the edge.
+  more past outcomes lay beyond the edges of the 90 % band, the further out they are. What lay
+  beyond the other edge counts by half, since a fall is often followed by a rise as large.
 
 Knows arrays; nothing of candles, models or files. Times are nanoseconds since 1970, UTC; a block is
 a stretch of time in which each symbol has one past forecast (`sandbox.forecast.past`).
@@ -50,7 +51,7 @@ MEAN_SCORE = 0.7970  # the mean of a standard normal's absolute, no more than 3 
 SHAPE_OUTCOMES = 100.0  # that count as much as the assumption of a normal shape
 BAND_TAIL = 0.05  # beyond each edge of the band that the factors watch
 STRETCHED_FROM = 1.0  # standard normal quantile
-SHARED = 0.5  # of what moves a tail's level, both tails' outcomes: restless times stretch both
+SHARED = 0.5  # of what moves a tail's level, the share that is the mean of both tails
 RATE, MOST_RATE = 0.05, 0.15  # of the level, a block: of one outcome, and of many
 LEAST_LEVEL, MOST_LEVEL = 0.002, 0.3
 NUMBERS_AT_ONCE = 1 << 22  # in memory, while factors are followed
@@ -164,7 +165,7 @@ class Outcomes:
     def factors(
         self, at_ns: Ints, at_blocks: Ints, began_ns: Mapping[int, int], samples: int
     ) -> Floats:
-        """How far the tails `[T, 2]` are stretched as of times `[T]`, each in its block.
+        """By how much the tails `[T, 2]`, the lower and the upper one, are stretched as of times `[T]`, each in its block.
 
         began_ns: of all blocks with an outcome, when their first bar closed. samples: of a
         forecast, on which the edges of its band depend.

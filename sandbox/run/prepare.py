@@ -15,9 +15,8 @@ from sandbox.config import ComparisonOptions, RunConfig, StrategyOptions, Window
 from sandbox.errors import ConfigError, WindowError
 from sandbox.forecast.book import Forecasts, SignalSource, book_of
 from sandbox.forecast.calendars import NamedCalendar
-from sandbox.forecast.calibrated import as_asked
 from sandbox.forecast.data import bar_times_inside, load_data
-from sandbox.forecast.folds import source_of
+from sandbox.forecast.folds import as_asked, source_of
 from sandbox.forecast.model import Weights
 from sandbox.forecast.naive import NAIVE, NaiveSource
 from sandbox.presets import preset_params

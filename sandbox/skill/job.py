@@ -18,9 +18,8 @@ from sandbox.errors import ConfigError, WindowError
 from sandbox.files import Draft, FolderKind, package_versions, whole_folder
 from sandbox.forecast.book import Forecasts, book_of
 from sandbox.forecast.calendars import NamedCalendar
-from sandbox.forecast.calibrated import as_asked
 from sandbox.forecast.data import bar_times_inside, load_data
-from sandbox.forecast.folds import WalkForwardSource, source_of
+from sandbox.forecast.folds import WalkForwardSource, as_asked, source_of
 from sandbox.forecast.model import Weights, expect_context, model_sentence
 from sandbox.forecast.sources import KronosSource
 from sandbox.forecast.windows import Array
