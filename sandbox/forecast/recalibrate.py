@@ -165,7 +165,8 @@ class Outcomes:
     def factors(
         self, at_ns: Ints, at_blocks: Ints, began_ns: Mapping[int, int], samples: int
     ) -> Floats:
-        """By how much the tails `[T, 2]`, the lower and the upper one, are stretched as of times `[T]`, each in its block.
+        """By how much each tail is stretched as of times `[T]`, each in its block: `[T, 2]`, of
+        the lower and of the upper one.
 
         began_ns: of all blocks with an outcome, when their first bar closed. samples: of a
         forecast, on which the edges of its band depend.
