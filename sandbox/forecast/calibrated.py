@@ -142,11 +142,15 @@ class CalibratedSource:
             ordered = np.sort(_logs(drawn / now[..., None]), axis=1)
             for bar in range(horizon):
                 scores[here, bar] = scores_of(ordered[:, :, bar], came[:, bar])
-        numbers = blocks.numbers(windows.asof_ns[rows])
+        asof_ns = windows.asof_ns[rows]
+        numbers = blocks.numbers(asof_ns)
         return [
-            Outcomes.of(numbers, known_ns[:, bar], scores[:, bar], overlap(bar + 1, horizon))
+            Outcomes(
+                numbers, asof_ns, known_ns[:, bar], scores[:, bar], overlap(bar + 1, horizon),
+                blocks.intraday,
+            ).in_order()
             for bar in range(horizon)
-        ]
+        ]  # fmt: skip
 
     def _drawn(
         self, raw: Forecasts, windows: Windows, rows: Array, keys: list[bytes]

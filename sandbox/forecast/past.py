@@ -23,7 +23,7 @@ from feeds import times_ns
 from feeds.bars import NS_PER_DAY
 from feeds.spacing import DAILY_NS, usual_length
 from sandbox.config import Sampling
-from sandbox.forecast.recalibrate import FACTOR_BLOCKS, MAP_BLOCKS, Ints
+from sandbox.forecast.recalibrate import FACTOR_BLOCKS, MAP_BLOCKS, TIMES_OF_DAY, Ints
 from sandbox.forecast.windows import Array, Windows
 
 FEWEST_BARS, MOST_BARS = 5, 20  # of a block
@@ -44,14 +44,15 @@ def overlap(bar: int, horizon: int) -> float:
     return max(1.0, bar / block_bars(horizon))
 
 
-def reach(horizon: int) -> int:
+def reach(horizon: int, *, intraday: bool) -> int:
     """Blocks before that of an asof that its calibration depends on at most."""
-    return math.ceil((MAP_BLOCKS + FACTOR_BLOCKS) * overlap(horizon, horizon))
+    maps = MAP_BLOCKS * (TIMES_OF_DAY if intraday else 1)
+    return math.ceil((maps + FACTOR_BLOCKS) * overlap(horizon, horizon))
 
 
-def calibration_bars(sampling: Sampling) -> int:
+def calibration_bars(sampling: Sampling, *, intraday: bool = True) -> int:
     """Bars of each symbol, asof included, that a calibrated forecast depends on at most."""
-    blocks = reach(sampling.horizon) + SPARE
+    blocks = reach(sampling.horizon, intraday=intraday) + SPARE
     return sampling.lookback + blocks * block_bars(sampling.horizon)
 
 
@@ -60,6 +61,7 @@ class Blocks:
     """Blocks of time, by number."""
 
     length_ns: int
+    intraday: bool  # bars are shorter than a day
     reach: int  # see `reach`
     first_ns: Mapping[str, Ints]  # by symbol, its first bar in each block that it has bars in
     began_ns: Mapping[int, int]  # by number, the first bar of any symbol
@@ -67,7 +69,7 @@ class Blocks:
     @classmethod
     def of(cls, frames: Mapping[str, pd.DataFrame], horizon: int) -> Blocks:
         times = {symbol: times_ns(frame) for symbol, frame in frames.items() if len(frame)}
-        length_ns = _length(list(times.values()), block_bars(horizon))
+        length_ns, intraday = _length(list(times.values()), block_bars(horizon))
         first_ns: dict[str, Ints] = {}
         began_ns: dict[int, int] = {}
         for symbol, own_ns in times.items():
@@ -75,7 +77,7 @@ class Blocks:
             first_ns[symbol] = own_ns[rows]
             for number, first in zip(numbers.tolist(), own_ns[rows].tolist(), strict=True):
                 began_ns[number] = min(first, began_ns.get(number, first))
-        return cls(length_ns, reach(horizon), first_ns, began_ns)
+        return cls(length_ns, intraday, reach(horizon, intraday=intraday), first_ns, began_ns)
 
     def numbers(self, closes_ns: Array) -> Ints:
         """In which block each of some bars is, by the time it closes."""
@@ -101,16 +103,18 @@ class Blocks:
         return found
 
 
-def _length(times: list[Ints], bars: int) -> int:
-    """In nanoseconds: bars as far apart as those of most symbols."""
+def _length(times: list[Ints], bars: int) -> tuple[int, bool]:
+    """In nanoseconds, of bars as far apart as those of most symbols; whether these are shorter than
+    a day."""
     if not times:
-        return bars * NS_PER_DAY
+        return bars * NS_PER_DAY, False
     spacing = min(multimode(usual_length(own_ns) for own_ns in times))
     if spacing < DAILY_NS or spacing > NS_PER_DAY:
-        return bars * spacing
+        return bars * spacing, spacing < DAILY_NS
     days = (np.concatenate(times) - 1 - FIRST_MONDAY_NS) // NS_PER_DAY % DAYS
     at_weekends = float((days >= WEEKDAYS).mean())
-    return bars * spacing * DAYS // WEEKDAYS if at_weekends < RARE else bars * spacing
+    length_ns = bars * spacing * DAYS // WEEKDAYS if at_weekends < RARE else bars * spacing
+    return length_ns, False
 
 
 def _numbers(closes_ns: Array, length_ns: int) -> Ints:

@@ -10,6 +10,8 @@ differs from an outcome just outside.
 - A *map* takes standard normal quantiles to those of the scores that past outcomes had, at `KNOTS`:
   of past forecasts of all symbols, weighted for recency. Sample i of a calibrated forecast lies
   where the map puts the score of i / (S + 1).
+- Where bars are shorter than a day, past forecasts of about the same time of day count most, since
+  markets are restless at some hours and a strategy may always ask at the same one.
 - What may be luck is moved less: location and scale are shrunk towards none by their t statistics
   over dates, since the symbols of a date move together (James and Stein 1961, positive part), and
   the shape towards the normal where outcomes are few.
@@ -26,12 +28,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+
+from feeds.bars import NS_PER_DAY
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,6 +44,8 @@ Ints = NDArray[np.int64]
 MAP_BLOCKS = 104  # that a map is taken from
 HALF_LIFE = 52.0  # after which a past forecast has half the weight
 FACTOR_BLOCKS = 52  # that a factor has followed
+TIMES_OF_DAY = 4  # by time of day a map is taken from so many times as many
+NEARNESS = 4.0  # of times of day: those that are 2 hours and 17 minutes apart count by half
 LEAST_BLOCKS, LEAST_OUTCOMES = 20, 60  # with outcomes, before anything is moved
 _LEVELS = np.array([0.01, 0.02, 0.035, 0.05, 0.075, *np.arange(0.1, 0.46, 0.05), 0.5])
 KNOT_LEVELS: Floats = np.concatenate([_LEVELS, 1 - _LEVELS[-2::-1]])  # [K], symmetric about 1/2
@@ -134,33 +140,49 @@ class Outcomes:
     """Past forecasts at one bar of their horizon, and where their outcomes lay: `n` of them, in the
     order in which the outcomes were known.
 
-    overlap: how many blocks a forecast reaches over, 1 or more.
+    overlap: how many blocks a forecast reaches over, 1 or more. by_time_of_day: whether maps are of
+    a time of day.
     """
 
     blocks: Ints  # [n], of their asofs
+    asof_ns: Ints  # [n]
     known_ns: Ints  # [n], when the outcome was known
     scores: Floats  # [n]
-    overlap: float
+    overlap: float = 1.0
+    by_time_of_day: bool = False
 
-    @classmethod
-    def of(cls, blocks: Ints, known_ns: Ints, scores: Floats, overlap: float) -> Outcomes:
-        """Those of which there is a score."""
-        there = np.flatnonzero(np.isfinite(scores))
-        order = there[np.lexsort((scores[there], blocks[there], known_ns[there]))]
-        return cls(blocks[order], known_ns[order], scores[order], overlap)
+    def in_order(self) -> Outcomes:
+        """Those of which there is a score, in the order in which they were known."""
+        there = np.flatnonzero(np.isfinite(self.scores))
+        keys = self.scores[there], self.asof_ns[there], self.blocks[there], self.known_ns[there]
+        order = there[np.lexsort(keys)]
+        return replace(
+            self,
+            blocks=self.blocks[order],
+            asof_ns=self.asof_ns[order],
+            known_ns=self.known_ns[order],
+            scores=self.scores[order],
+        )
 
     def maps(self, at_ns: Ints, at_blocks: Ints) -> tuple[Floats, Ints]:
         """Maps `[U, K]`, and which of them is that as of each of some times `[T]`, each in its
         block; NaN where too little is known."""
         known = np.searchsorted(self.known_ns, at_ns, side="right")
-        pairs, which = np.unique(np.column_stack([at_blocks, known]), axis=0, return_inverse=True)
-        maps = [self._map(int(block), int(count)) for block, count in pairs]
+        time_ns = at_ns % NS_PER_DAY if self.by_time_of_day else np.zeros_like(at_ns)
+        keys = np.column_stack([at_blocks, known, time_ns])
+        found, which = np.unique(keys, axis=0, return_inverse=True)
+        maps = [self._map(*map(int, key)) for key in found]
         return np.array(maps).reshape(-1, len(KNOTS)), which.ravel()
 
-    def _map(self, block: int, known: int) -> Floats:
-        blocks, scores = self.blocks[:known], self.scores[:known]
-        recent = blocks >= block - MAP_BLOCKS * self.overlap
-        return map_of(block - blocks[recent], scores[recent], self.overlap)
+    def _map(self, block: int, known: int, time_ns: int) -> Floats:
+        span = self.overlap * (TIMES_OF_DAY if self.by_time_of_day else 1)
+        recent = np.flatnonzero(self.blocks[:known] >= block - MAP_BLOCKS * span)
+        blocks, scores = self.blocks[recent], self.scores[recent]
+        weights = 0.5 ** ((block - blocks) / (HALF_LIFE * span))
+        if self.by_time_of_day:
+            apart = 2 * np.pi * ((self.asof_ns[recent] - time_ns) % NS_PER_DAY) / NS_PER_DAY
+            weights = weights * np.exp(NEARNESS * (np.cos(apart) - 1))
+        return map_of(blocks, scores, weights, self.overlap)
 
     def factors(
         self, at_ns: Ints, at_blocks: Ints, began_ns: Mapping[int, int], samples: int
@@ -182,13 +204,12 @@ class Outcomes:
         return factors
 
 
-def map_of(ages: Ints, scores: Floats, overlap: float) -> Floats:
-    """The map `[K]` from past scores `[n]`, by their age in blocks; NaN where there are too few."""
-    if len(scores) < LEAST_OUTCOMES or len(np.unique(ages)) < LEAST_BLOCKS:
+def map_of(blocks: Ints, scores: Floats, weights: Floats, overlap: float = 1.0) -> Floats:
+    """The map `[K]` from past scores `[n]` of some blocks; NaN where there are too few."""
+    if len(scores) < LEAST_OUTCOMES or len(np.unique(blocks)) < LEAST_BLOCKS:
         return np.full(len(KNOTS), np.nan)
-    order = np.lexsort((ages, scores))  # the order of symbols must not change a bit
-    ages, scores = ages[order], scores[order]
-    weights = 0.5 ** (ages / (HALF_LIFE * overlap))
+    order = np.lexsort((weights, blocks, scores))  # the order of symbols must not change a bit
+    blocks, scores, weights = blocks[order], scores[order], weights[order]
     reach = weights.cumsum() - weights / 2
     found = np.interp(KNOT_LEVELS * weights.sum(), reach, scores)
     # as many outcomes of the same weight, of forecasts that share none, say as much
@@ -199,9 +220,9 @@ def map_of(ages: Ints, scores: Floats, overlap: float) -> Floats:
     odd = odd[outermost]
     kept = np.clip(scores, -MOST_SCORE, MOST_SCORE)
     scale = float(np.median(even[:MIDDLE] / KNOTS[:MIDDLE]))
-    shrunk = scale ** _share_kept(ages, np.abs(kept) - MEAN_SCORE, overlap)
+    shrunk = scale ** _share_kept(blocks, np.abs(kept) - MEAN_SCORE, weights, overlap)
     shape = (even - scale * KNOTS) * outcomes / (outcomes + SHAPE_OUTCOMES)
-    moved = shrunk * KNOTS + shape + odd * _share_kept(ages, kept, overlap)
+    moved = shrunk * KNOTS + shape + odd * _share_kept(blocks, kept, weights, overlap)
     rising: Floats = np.maximum.accumulate(moved)
     return rising
 
@@ -214,15 +235,15 @@ def _with_outcomes_beyond(outcomes: float) -> tuple[int, int]:
     return first, len(KNOTS) - 1 - first
 
 
-def _share_kept(ages: Ints, values: Floats, overlap: float) -> float:
+def _share_kept(blocks: Ints, values: Floats, weights: Floats, overlap: float) -> float:
     """1 - 1 / t**2, and not below 0, for the t statistic of the mean of values by date."""
-    order = np.lexsort((values, ages))
-    dates, first, counts = np.unique(ages[order], return_index=True, return_counts=True)
-    means = np.add.reduceat(values[order], first) / counts
-    weights = 0.5 ** (dates / (HALF_LIFE * overlap))
-    weights /= weights.sum()
-    mean = float((weights * means).sum())
-    variance = float((weights**2 * (means - mean) ** 2).sum()) * overlap
+    order = np.lexsort((weights, values, blocks))
+    _, first = np.unique(blocks[order], return_index=True)
+    of_dates = np.add.reduceat(weights[order], first)
+    means = np.add.reduceat((weights * values)[order], first) / of_dates
+    of_dates /= of_dates.sum()
+    mean = float((of_dates * means).sum())
+    variance = float((of_dates**2 * (means - mean) ** 2).sum()) * overlap
     return max(0.0, 1 - variance / mean**2) if mean else 0.0
 
 

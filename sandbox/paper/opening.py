@@ -13,6 +13,7 @@ from feeds import Candles
 from feeds.ccxt import Feed
 from feeds.ccxt.frames import frame_and_opens
 from feeds.recorded import load_recorded, meta_of, reading
+from feeds.spacing import DAILY_NS
 from sandbox.config import NO_STORE, CandleOptions, RunConfig, Window
 from sandbox.errors import AccountError, ConfigError
 from sandbox.forecast.data import calendar_of
@@ -105,7 +106,12 @@ def opened_account(config: RunConfig, strategy: Loaded, feed: Feed, path: Path) 
 def _of_exchange(config: RunConfig, feed: Feed, path: Path) -> Candles:
     """The warm-up of a new account."""
     sampling = config.sampling
-    bars = calibration_bars(sampling) if config.model.calibrate else sampling.lookback
+    intraday = feed.length_ns < DAILY_NS
+    bars = (
+        calibration_bars(sampling, intraday=intraday)
+        if config.model.calibrate
+        else sampling.lookback
+    )
     warmup = feed.warmup(max(WARMUP_BARS, bars))
     for name, rows in warmup.candles.items():
         if not rows:

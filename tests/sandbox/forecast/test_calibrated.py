@@ -112,8 +112,8 @@ def test_paths_keep_their_order_and_candles_their_shape():
 def test_a_forecast_depends_on_the_last_bars_alone_and_on_nothing_that_is_asked_besides():
     """As on paper: one bar time after the other, on as many bars as are kept there."""
     source = calibrated()
-    bars = history_bars(source, SAMPLING)
-    assert bars == calibration_bars(SAMPLING) < BARS - 30
+    bars = calibration_bars(SAMPLING, intraday=False)
+    assert bars < BARS - 40 < history_bars(source, SAMPLING)
     together = book_of(source, asofs=INDEX[-40::3])
     for asof in INDEX[[-40, -16, -1]]:
         known = {symbol: frame.loc[:asof].tail(bars) for symbol, frame in FRAMES.items()}
@@ -275,7 +275,10 @@ def test_past_forecasts_are_a_block_apart(frequency, horizon, bars):
     assert set(np.diff(rows)[1:-1].tolist()) == {bars}
     if frequency == "B":  # weeks begin on Mondays
         assert set(index[rows[1:]].day_of_week) == {0}
-    assert len(blocks.times(index[-1:].as_unit("ns").asi8)) <= reach(horizon) + 1
+    assert (
+        len(blocks.times(index[-1:].as_unit("ns").asi8))
+        <= reach(horizon, intraday=blocks.intraday) + 1
+    )
 
 
 def test_a_past_forecast_is_of_the_first_bar_of_each_symbol_in_its_block():

@@ -1,5 +1,7 @@
 """Scores, maps and factors: laws on arrays, and plain loops that say the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,6 +32,15 @@ def normal_scores(blocks=110, symbols=40, scale=1.0, shift=0.0, seed=0):
     """Blocks `[n]` and scores `[n]` of outcomes that are independent of one another."""
     drawn = np.random.default_rng(seed).normal(shift, scale, blocks * symbols)
     return np.repeat(np.arange(blocks), symbols), drawn
+
+
+def outcomes_of(blocks, known_ns, scores, overlap=1.0):
+    return Outcomes(blocks, blocks * 10, known_ns, scores, overlap).in_order()
+
+
+def recent_map(blocks, scores, now, overlap=1.0):
+    """As of a block, with half the weight after 52."""
+    return map_of(blocks, scores, 0.5 ** ((now - blocks) / (52 * overlap)), overlap)
 
 
 def test_scores_by_hand():
@@ -73,7 +84,7 @@ def test_samples_stay_to_the_bit_where_nothing_is_to_be_moved(samples):
 
 def test_calibrated_outcomes_are_hardly_moved():
     blocks, scores = normal_scores()
-    found = map_of(110 - blocks, scores, 1.0)
+    found = recent_map(blocks, scores, 110, 1.0)
     np.testing.assert_allclose(found, KNOTS, atol=0.12)
     np.testing.assert_allclose(found[5:-5], KNOTS[5:-5], atol=0.06)
 
@@ -81,7 +92,7 @@ def test_calibrated_outcomes_are_hardly_moved():
 def test_outcomes_that_lay_too_far_out_widen_and_shift():
     """Scores twice as far out, and half a deviation up: the map is 0.5 + 2 q."""
     blocks, scores = normal_scores(scale=2.0, shift=0.5)
-    found = map_of(110 - blocks, scores, 1.0)
+    found = recent_map(blocks, scores, 110, 1.0)
     np.testing.assert_allclose(found[3:-3], 0.5 + 2 * KNOTS[3:-3], atol=0.2)
 
 
@@ -91,35 +102,35 @@ def test_what_may_be_luck_is_not_moved():
     dates += 0.1 - dates.mean()
     own = np.random.default_rng(5).normal(0, np.sqrt(0.75), (25, 40))
     scores = (dates[:, None] + own - own.mean(axis=1, keepdims=True)).ravel()
-    found = map_of(25 - np.repeat(np.arange(25), 40), scores, 1.0)
+    found = recent_map(np.repeat(np.arange(25), 40), scores, 25)
     assert abs(found[MIDDLE]) < 0.03
-    sure = map_of(25 - np.repeat(np.arange(25), 40), scores + 1, 1.0)
+    sure = recent_map(np.repeat(np.arange(25), 40), scores + 1, 25)
     assert sure[MIDDLE] == pytest.approx(1.1, abs=0.15)
 
 
 def test_a_single_outcome_does_not_say_how_long_a_tail_is():
     blocks, scores = normal_scores(blocks=100, symbols=1)
-    plain = map_of(100 - blocks, scores, 1.0)
+    plain = recent_map(blocks, scores, 100, 1.0)
     scores[np.argmax(scores)] = 500.0
-    np.testing.assert_allclose(map_of(100 - blocks, scores, 1.0), plain, atol=0.3)
+    np.testing.assert_allclose(recent_map(blocks, scores, 100, 1.0), plain, atol=0.3)
 
 
 def test_maps_rise_and_do_not_depend_on_the_order_of_symbols():
     blocks, scores = normal_scores(blocks=60, symbols=7, scale=0.7, seed=2)
-    found = map_of(60 - blocks, scores, 1.5)
+    found = recent_map(blocks, scores, 60, 1.5)
     assert (np.diff(found) >= 0).all()
     for seed in range(5):
         mixed = np.random.default_rng(seed).permutation(len(blocks))
-        np.testing.assert_array_equal(map_of((60 - blocks)[mixed], scores[mixed], 1.5), found)
+        np.testing.assert_array_equal(recent_map(blocks[mixed], scores[mixed], 60, 1.5), found)
 
 
 def test_nothing_is_known_from_few_outcomes_or_few_dates():
     blocks, scores = normal_scores(blocks=LEAST_BLOCKS - 1, symbols=50)
-    assert np.isnan(map_of(blocks, scores, 1.0)).all()
+    assert np.isnan(recent_map(blocks, scores, 60)).all()
     blocks, scores = normal_scores(blocks=59, symbols=1)
-    assert np.isnan(map_of(blocks, scores, 1.0)).all()
+    assert np.isnan(recent_map(blocks, scores, 60)).all()
     blocks, scores = normal_scores(blocks=60, symbols=1)
-    assert np.isfinite(map_of(blocks, scores, 1.0)).all()
+    assert np.isfinite(recent_map(blocks, scores, 60)).all()
 
 
 def test_a_map_goes_on_beyond_its_knots():
@@ -163,7 +174,7 @@ def test_factors_follow_adaptive_levels(scale):
     """The last 30 of 130 blocks have outcomes of another scale than those before."""
     blocks, scores = normal_scores(blocks=130, symbols=12, seed=7)
     scores = np.where(blocks >= 100, scale * scores, scores)
-    outcomes = Outcomes.of(blocks, blocks * 10 + 9, scores, 1.0)
+    outcomes = outcomes_of(blocks, blocks * 10 + 9, scores)
     began = {block: 10 * block for block in range(130)}
     factors = outcomes.factors(np.array([1300]), np.array([130]), began, 32)[0]
     watched = np.arange(130 - recalibrate.FACTOR_BLOCKS, 130)
@@ -182,21 +193,21 @@ def test_factors_and_maps_know_nothing_of_later_outcomes():
     other = np.where(later, 9.0, scores)
     at = np.array([1000]), np.array([100])
     for each in (scores, other):
-        outcomes = Outcomes.of(blocks, known_ns, each, 1.0)
+        outcomes = outcomes_of(blocks, known_ns, each)
         maps, which = outcomes.maps(*at)
         found = maps[which], outcomes.factors(*at, began, 20)
         if each is scores:
             first = found
     for mine, theirs in zip(first, found, strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    altered = Outcomes.of(blocks, known_ns, np.where(later, scores, scores + 1), 1.0)
+    altered = outcomes_of(blocks, known_ns, np.where(later, scores, scores + 1))
     maps, which = altered.maps(*at)
     assert (maps[which] != first[0]).any()
 
 
 def test_a_batch_of_times_is_each_time_alone(monkeypatch):
     blocks, scores = normal_scores(blocks=90, symbols=4, scale=1.3, seed=9)
-    outcomes = Outcomes.of(blocks, blocks * 10 + 13, scores, 1.3)
+    outcomes = outcomes_of(blocks, blocks * 10 + 13, scores, 1.3)
     began = {block: 10 * block for block in range(95)}
     at_ns = np.arange(0, 950, 7)
     maps, which = outcomes.maps(at_ns, at_ns // 10)
@@ -217,7 +228,7 @@ def test_the_band_holds_what_it_says(samples, scale):
     blocks = np.repeat(np.arange(200), 30)
     ordered = np.sort(rng.normal(size=(len(blocks), samples)), axis=1)
     came = scale * rng.normal(size=len(blocks))
-    outcomes = Outcomes.of(blocks, blocks * 10 + 9, scores_of(ordered, came), 1.0)
+    outcomes = outcomes_of(blocks, blocks * 10 + 9, scores_of(ordered, came))
     began = {block: 10 * block for block in range(200)}
     at = np.arange(200) * 10, np.arange(200)
     maps, which = outcomes.maps(*at)
@@ -233,3 +244,21 @@ def test_the_band_holds_what_it_says(samples, scale):
         min(0.9, (samples - 1) / (samples + 1)), abs=0.015 if samples > 5 else 0.03
     )
     assert (np.diff(moved, axis=1) >= 0).all()
+
+
+def test_maps_are_of_a_time_of_day():
+    """Outcomes at night lie within half the samples' spread, those at noon within twice of it."""
+    hour = 3_600 * 10**9
+    rng = np.random.default_rng(8)
+    blocks = np.repeat(np.arange(400), 10)
+    asof_ns = blocks * 5 * hour  # every hour of the day comes up
+    day = 2 * np.pi * (asof_ns % (24 * hour)) / (24 * hour)
+    scores = rng.normal(size=len(blocks)) * 2 ** -np.cos(day)
+    own = Outcomes(blocks, asof_ns, asof_ns + hour, scores, 1.0, True).in_order()
+    now = 400 * 5 * hour // (24 * hour) * 24 * hour
+    at_ns = now + np.array([0, 6, 12]) * hour
+    maps, which = own.maps(at_ns, np.full(3, 400))
+    found = maps[which][:, -4] / KNOTS[-4]
+    np.testing.assert_allclose(found, [0.55, 1.0, 1.85], rtol=0.15)
+    all_day, _ = replace(own, by_time_of_day=False).maps(at_ns, np.full(3, 400))
+    assert np.ptp(all_day[:, -4]) < 0.1

@@ -1,5 +1,7 @@
 """The proof against look-ahead of strategies that trade on calibrated forecasts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,13 +32,13 @@ def test_calibration_looks_at_nothing_that_was_not_known(frames):
 
 
 def test_a_calibration_that_uses_all_outcomes_is_caught(frames, monkeypatch):
-    of = Outcomes.of
+    in_order = Outcomes.in_order
 
-    def all_known(blocks, known_ns, scores, overlap):
-        at_once = np.where(known_ns == LATEST, known_ns, known_ns.min())
-        return of(blocks, at_once, scores, overlap)
+    def all_known(self):
+        at_once = np.where(self.known_ns == LATEST, self.known_ns, self.known_ns.min())
+        return in_order(replace(self, known_ns=at_once))
 
-    monkeypatch.setattr(Outcomes, "of", all_known)
+    monkeypatch.setattr(Outcomes, "in_order", all_known)
     found = first(proof_of(frames))
     assert found.check == "future"
     assert found.bar <= found.cut
