@@ -44,8 +44,10 @@ Ints = NDArray[np.int64]
 MAP_BLOCKS = 104  # that a map is taken from
 HALF_LIFE = 52.0  # after which a past forecast has half the weight
 FACTOR_BLOCKS = 52  # that a factor has followed
-TIMES_OF_DAY = 4  # by time of day a map is taken from so many times as many
-NEARNESS = 4.0  # of times of day: those that are 2 hours and 17 minutes apart count by half
+TIMES_OF_DAY = 8  # by time of day a map is taken from so many times as many
+# of times of day, the nearest for which there is enough: those that are 1:08, and 2:17 hours apart
+# count by half, or all count the same
+NEARNESS = (16.0, 4.0, 0.0)
 LEAST_BLOCKS, LEAST_OUTCOMES = 20, 60  # with outcomes, before anything is moved
 _LEVELS = np.array([0.01, 0.02, 0.035, 0.05, 0.075, *np.arange(0.1, 0.46, 0.05), 0.5])
 KNOT_LEVELS: Floats = np.concatenate([_LEVELS, 1 - _LEVELS[-2::-1]])  # [K], symmetric about 1/2
@@ -180,8 +182,7 @@ class Outcomes:
         blocks, scores = self.blocks[recent], self.scores[recent]
         weights = 0.5 ** ((block - blocks) / (HALF_LIFE * span))
         if self.by_time_of_day:
-            apart = 2 * np.pi * ((self.asof_ns[recent] - time_ns) % NS_PER_DAY) / NS_PER_DAY
-            weights = weights * np.exp(NEARNESS * (np.cos(apart) - 1))
+            weights = _near(weights, blocks, self.asof_ns[recent] - time_ns)
         return map_of(blocks, scores, weights, self.overlap)
 
     def factors(
@@ -202,6 +203,18 @@ class Outcomes:
             here = slice(first, first + at_once)
             factors[here] = table.followed(at_ns[here], at_blocks[here], samples)
         return factors
+
+
+def _near(weights: Floats, blocks: Ints, apart_ns: Ints) -> Floats:
+    """The weights `[n]`, less where times of day are apart."""
+    angles = 2 * np.pi * (apart_ns % NS_PER_DAY) / NS_PER_DAY
+    _, which = np.unique(blocks, return_inverse=True)
+    for nearness in NEARNESS:
+        near = weights * np.exp(nearness * (np.cos(angles) - 1))
+        of_blocks = np.bincount(which, near)
+        if of_blocks.sum() ** 2 >= LEAST_BLOCKS * (of_blocks**2).sum():  # as many of equal weight
+            break
+    return near
 
 
 def map_of(blocks: Ints, scores: Floats, weights: Floats, overlap: float = 1.0) -> Floats:
