@@ -50,7 +50,7 @@ def main() -> None:
 
 def row(data: str, settings: str, record: Mapping[str, Any]) -> str:
     """Of a skill command with `--calibrate`, over all of its dates."""
-    figures = record["spans"]["all"]["figures"]
+    figures = record["spans"]["whole"]["figures"]
     raw, moved = (
         figures[own["name"]][str(record["headline"])]
         for own in record["sources"]
