@@ -141,3 +141,10 @@ def book_of(
     if not members:
         return source.book(frames, sampling, asofs, progress)
     return source.book(frames, sampling, asofs, progress, members)
+
+
+def history_bars(source: SignalSource, sampling: Sampling) -> int:
+    """Bars of each symbol, asof included, that a source's forecasts depend on at most: a source
+    says so by a method of that name where it is more than it looks back."""
+    own: Callable[[Sampling], int] | None = getattr(source, "history_bars", None)
+    return sampling.lookback if own is None else own(sampling)

@@ -60,13 +60,6 @@ class RawSource(SignalSource, Protocol):
         ...
 
 
-def history_bars(source: SignalSource, sampling: Sampling) -> int:
-    """Bars of each symbol, asof included, that a source's forecasts depend on at most."""
-    if isinstance(source, CalibratedSource):
-        return calibration_bars(sampling)
-    return sampling.lookback
-
-
 class CalibratedSource:
     """A model's forecasts, calibrated.
 
@@ -79,6 +72,10 @@ class CalibratedSource:
         self._raw = raw
         self._remembers = remembers
         self._closes: dict[bytes, Array] = {}  # of past forecasts, by a hash of their windows
+
+    def history_bars(self, sampling: Sampling) -> int:
+        """Bars of each symbol, asof included, that a forecast depends on at most."""
+        return calibration_bars(sampling)
 
     def book(
         self,

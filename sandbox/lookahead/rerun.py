@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from feeds import bar_times
 from sandbox.cores import cores
 from sandbox.errors import StrategyError
-from sandbox.forecast.book import book_of
-from sandbox.forecast.calibrated import history_bars
+from sandbox.forecast.book import book_of, history_bars
 from sandbox.forecast.naive import NaiveSource
 from sandbox.progress import Progress
 from sandbox.run.portfolios import Loaded, Market, Portfolio, Traded, Trading

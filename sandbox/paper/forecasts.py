@@ -19,8 +19,8 @@ from feeds import COLUMNS, times_ns, values_of
 from feeds.bars import frame_of
 from kronos import Forecast
 from sandbox.config import Sampling
-from sandbox.forecast.book import SignalSource
-from sandbox.forecast.calibrated import CalibratedSource, history_bars
+from sandbox.forecast.book import SignalSource, history_bars
+from sandbox.forecast.calibrated import CalibratedSource
 from sandbox.forecast.naive import NAIVE
 from sandbox.paper.account import Event, MadeForecast
 from sandbox.trading.clock import NEVER

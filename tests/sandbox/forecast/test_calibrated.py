@@ -7,7 +7,8 @@ import pytest
 from feeds.members import NO_MEMBERS
 from sandbox.config import ModelOptions, Sampling
 from sandbox.errors import ConfigError
-from sandbox.forecast.calibrated import CalibratedSource, history_bars
+from sandbox.forecast.book import history_bars
+from sandbox.forecast.calibrated import CalibratedSource
 from sandbox.forecast.folds import as_asked
 from sandbox.forecast.naive import NaiveSource
 from sandbox.forecast.past import Blocks, block_bars, calibration_bars, reach
