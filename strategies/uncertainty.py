@@ -90,6 +90,7 @@ def sized(
 ) -> dict[Name, float]:
     """Weights from expected returns above 0 and volatilities a year."""
     sizes = {d: gain / vols[d] ** power for d, gain in gains.items() if vols[d] > LEAST_VOL}
+    sizes = {d: size for d, size in sizes.items() if size > 0}  # the least gains vanish
     total = sum(sizes.values())
     weights = {d: min(size / total, max_weight) for d, size in sizes.items()}
     risks = [weight * vols[d] for d, weight in weights.items()]
