@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import pandas as pd
@@ -141,6 +141,18 @@ def book_of(
     if not members:
         return source.book(frames, sampling, asofs, progress)
     return source.book(frames, sampling, asofs, progress, members)
+
+
+def forecasts_of(book: Forecasts, windows: Windows) -> Iterator[Forecast]:
+    """Of each of the windows, which the book has; those of a bar time that follow one another are
+    asked for together."""
+    at_ns, shown = None, None
+    for symbol, asof_ns in zip(windows.symbols, windows.asof_ns.tolist(), strict=True):
+        if at_ns != asof_ns:
+            at_ns, shown = asof_ns, book.as_of(asof_ns)
+        forecast = None if shown is None else shown.of(symbol)
+        assert forecast is not None, f"there is no forecast of {symbol} at {asof_ns}"
+        yield forecast
 
 
 def history_bars(source: SignalSource, sampling: Sampling) -> int:

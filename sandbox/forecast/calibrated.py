@@ -24,7 +24,7 @@ from feeds import AMOUNT, CLOSE, OPEN
 from feeds.members import NO_MEMBERS, Members
 from kronos import Forecast
 from sandbox.config import Sampling
-from sandbox.forecast.book import BarForecasts, Forecasts, SignalSource
+from sandbox.forecast.book import BarForecasts, Forecasts, SignalSource, forecasts_of
 from sandbox.forecast.past import Blocks, calibration_bars, overlap
 from sandbox.forecast.recalibrate import (
     LEAST_BLOCKS,
@@ -39,7 +39,7 @@ from sandbox.forecast.recalibrate import (
     stretched,
     values_at,
 )
-from sandbox.forecast.windows import Array, Calendar, Windows, last_rows
+from sandbox.forecast.windows import Array, Calendar, Windows, last_rows, rows_ahead
 from sandbox.progress import Progress
 
 LEAST_RATIO = 0.01  # of a close to that at asof: samples at or below it count as this
@@ -104,7 +104,7 @@ class CalibratedSource:
         at_ns, samples = np.unique(windows.asof_ns[asked]), sampling.samples
         moves = [BarMoves.of(own, blocks, at_ns, samples) for own in found]
         return CalibratedBook(
-            windows.pick(np.flatnonzero(asked)), raw, Moves(at_ns, moves, samples)
+            windows.pick(np.flatnonzero(asked)), raw, Moves(at_ns, moves, sample_scores(samples))
         )
 
     def _keys(self, windows: Windows, past: Array, sampling: Sampling) -> list[bytes]:
@@ -129,11 +129,9 @@ class CalibratedSource:
         for first in range(0, len(rows), WINDOWS_AT_ONCE):
             here = slice(first, first + WINDOWS_AT_ONCE)
             own = rows[here]
-            ahead = windows.ends[own][:, None] + np.arange(1, horizon + 1)
-            there = ahead <= last[own][:, None]
-            ahead = np.minimum(ahead, last[own][:, None])
+            ahead, there = rows_ahead(windows.ends[own], last[own], horizon)
             known_ns[here] = np.where(there, windows.times_ns[ahead], known_ns[here])
-            now = windows.closes()[own][:, None]
+            now = windows.values[windows.ends[own], CLOSE][:, None]
             came = np.where(there, _logs(windows.values[ahead, CLOSE] / now), np.nan)
             drawn = np.stack(list(self._drawn(raw, windows, own, keys)))  # [n, S, P]
             ordered = np.sort(_logs(drawn / now[..., None]), axis=1)
@@ -153,16 +151,12 @@ class CalibratedSource:
         self, raw: Forecasts, windows: Windows, rows: Array, keys: list[bytes]
     ) -> Iterator[Array]:
         """Sampled closes `[S, P]` of each of the windows `rows`, which are in the order of time."""
-        at_ns, shown = -1, None
+        made = [row for row in rows.tolist() if keys[row] not in self._closes]
+        forecasts = forecasts_of(raw, windows.pick(np.array(made, dtype=np.int64)))
         for row in rows.tolist():
             closes = self._closes.get(keys[row])
             if closes is None:
-                if at_ns != windows.asof_ns[row]:
-                    at_ns = int(windows.asof_ns[row])
-                    shown = raw.as_of(at_ns)
-                forecast = None if shown is None else shown.of(windows.symbols[row])
-                assert forecast is not None, f"no forecast of {windows.symbols[row]} at {at_ns}"
-                closes = forecast.paths[..., CLOSE].copy()
+                closes = next(forecasts).paths[..., CLOSE].copy()
                 if self._remembers:
                     self._closes[keys[row]] = closes
             yield closes
@@ -182,10 +176,10 @@ class BarMoves:
         maps, which = past.maps(at_ns, numbers)
         return cls(maps, which, past.factors(at_ns, numbers, blocks.began_ns, samples))
 
-    def scores(self, nth: int, samples: int) -> Floats:
-        """Where each of the samples in their order goes as of the nth time, `[S]`: to what has this
+    def scores(self, nth: int, raw: Floats) -> Floats:
+        """Where samples with the scores `raw` `[S]` go as of the nth time, `[S]`: to what has this
         score in the raw forecast. NaN where too little is known."""
-        quantiles = stretched(sample_scores(samples)[None], self.factors[nth, None])
+        quantiles = stretched(raw[None], self.factors[nth, None])
         scores: Floats = mapped(self.maps[self.which[nth], None], quantiles)[0]
         return scores
 
@@ -196,7 +190,7 @@ class Moves:
 
     at_ns: Ints  # [T], sorted
     bars: list[BarMoves]  # [P]
-    samples: int
+    sample_scores: Floats  # [S]
 
     def known(self) -> Array:
         """Which of the times have moves for every bar of the horizon, `[T]`; as of the others
@@ -208,7 +202,7 @@ class Moves:
     def as_of(self, asof_ns: int) -> Move | None:
         """None where too little is known."""
         nth = int(self.at_ns.searchsorted(asof_ns))
-        scores = np.stack([own.scores(nth, self.samples) for own in self.bars])
+        scores = np.stack([own.scores(nth, self.sample_scores) for own in self.bars])
         return Move(scores) if np.isfinite(scores).all() else None
 
 

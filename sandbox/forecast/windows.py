@@ -210,6 +210,13 @@ def last_rows(frames: Mapping[str, pd.DataFrame], windows: Windows) -> Array:
     return np.array([last_of[symbol] for symbol in windows.symbols], dtype=np.int64)
 
 
+def rows_ahead(ends: Array, last: Array, horizon: int) -> tuple[Array, Array]:
+    """The rows of the bars after, `[n, P]`, and which of them there are: the last row of a symbol,
+    `last` `[n]`, stands for what has not come."""
+    ahead = ends[:, None] + np.arange(1, horizon + 1)
+    return np.minimum(ahead, last[:, None]), ahead <= last[:, None]
+
+
 def _stretches(ends: Array, lookback: int) -> Array:
     """`[W]` rows to the `[W, L]` rows that end there."""
     rows: Array = ends[:, None] + np.arange(1 - lookback, 1)

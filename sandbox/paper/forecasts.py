@@ -64,6 +64,7 @@ class PaperForecasts:
         self._rebalance = rebalance
         self._too_late = too_late
         self._bars_kept = history_bars(source, sampling)
+        self._needs_all = isinstance(source, CalibratedSource)  # symbols' bars, for each forecast
         self._notes: tuple[str, ...] = ()  # of the last batch
         self._bars: dict[str, deque[tuple[int, Candle]]] = {}
         self._kept_at: Callable[[int], Sequence[MadeForecast]] | None = None
@@ -214,7 +215,7 @@ class PaperForecasts:
         try:
             return self._batch(symbols, self._now_ns), {}
         except Exception as error:
-            if len(symbols) == 1 or isinstance(self._source, CalibratedSource):
+            if len(symbols) == 1 or self._needs_all:
                 why = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 self.events += [Event(FAILED, why, symbol, self._now_ns) for symbol in symbols]
                 return {}, dict.fromkeys(symbols, why)
@@ -229,8 +230,7 @@ class PaperForecasts:
     def _batch(self, symbols: Sequence[str], asof_ns: int) -> dict[str, Forecast]:
         """A calibrated forecast depends on all symbols' bars, of which it sees enough itself."""
         frames = {}
-        whole = isinstance(self._source, CalibratedSource)
-        for symbol in self._bars if whole else symbols:
+        for symbol in self._bars if self._needs_all else symbols:
             if not self._bars[symbol]:
                 continue
             closes_ns, candles = zip(*self._bars[symbol], strict=True)

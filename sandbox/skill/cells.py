@@ -17,7 +17,7 @@ from feeds import bar_times, times_ns
 from feeds.members import NO_MEMBERS, Members
 from sandbox.config import Sampling
 from sandbox.errors import WindowError
-from sandbox.forecast.windows import Array, Calendar, Windows, last_rows
+from sandbox.forecast.windows import Array, Calendar, Windows, last_rows, rows_ahead
 from sandbox.skill.baselines import PRICES, SHORT_BARS
 
 BETA_BARS = 60  # of a beta
@@ -101,11 +101,10 @@ class Cells:
     def outcomes(self, rows: Array) -> Array:
         """Simple returns of the four prices of the bars after, against the close at asof,
         `[n, P, 4]`; NaN where they have not come."""
-        after = self.windows.ends[rows][:, None] + np.arange(1, self.horizon + 1)
-        last = self.last_rows[rows][:, None]
-        prices = self.windows.values[np.minimum(after, last)][..., :PRICES]
+        after, there = rows_ahead(self.windows.ends[rows], self.last_rows[rows], self.horizon)
+        prices = self.windows.values[after][..., :PRICES]
         closes = self.windows.closes()[rows][:, None, None]
-        outcomes: Array = np.where((after <= last)[..., None], prices / closes - 1, np.nan)
+        outcomes: Array = np.where(there[..., None], prices / closes - 1, np.nan)
         return outcomes
 
     def batches(self, samples: int, first: int, end: int) -> Iterator[Array]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from feeds import Candles
 from sandbox.errors import ConfigError, SandboxError
-from sandbox.forecast.book import Forecasts
+from sandbox.forecast.book import Forecasts, forecasts_of
 from sandbox.forecast.windows import Array
 from sandbox.progress import Progress
 from sandbox.skill.sources import Asked
@@ -57,12 +57,8 @@ class Expected:
         """Of all forecasts of a book; no two books may share a bar time."""
         windows, before = book.windows, len(self._returns)
         for asof_ns, rows in windows.rows_at.items():
-            forecasts = book.as_of(asof_ns)
-            for symbol in (windows.symbols[row] for row in rows):
-                forecast = None if forecasts is None else forecasts.of(symbol)
-                if forecast is None:
-                    raise AssertionError(f"there is no forecast of {symbol} at {asof_ns}")
-                self._symbols.append(symbol)
+            for forecast in forecasts_of(book, windows.pick(rows)):
+                self._symbols.append(forecast.symbol)
                 self._asofs_ns.append(asof_ns)
                 self._returns.append(forecast.expected_return())
             progress(len(self._returns) - before, len(windows))

@@ -15,8 +15,7 @@ from sandbox.config import Sampling, SkillConfig
 from sandbox.errors import ConfigError
 from sandbox.forecast.windows import Array
 from sandbox.skill.cells import Cells
-from sandbox.skill.sources import Asked, asked, varied
-from sandbox.words import did_you_mean
+from sandbox.skill.sources import Asked, asked, setting, varied
 
 TUNED = ("lookback", "temperature", "top_p", "top_k")  # settings that can be
 
@@ -87,13 +86,9 @@ def _settings(texts: Sequence[str], base: Sampling) -> dict[str, list[str]]:
     """`["lookback=32,64", "top_p=0.9,1.0"]` to the values of each setting."""
     found: dict[str, list[str]] = {}
     for text in texts:
-        name, equals, values = text.partition("=")
-        key = name.strip().replace("-", "_")
-        if not equals or key not in TUNED:
-            raise ConfigError(
-                f"--tune {text!r}: {name.strip()!r} is no setting that can be tuned, there are "
-                f"{', '.join(TUNED)}; write it as name=value,value{did_you_mean(key, TUNED)}"
-            )
+        key, values = setting(
+            text, TUNED, f"--tune {text!r}", "that can be tuned", "name=value,value"
+        )
         if key in found:
             raise ConfigError(f"--tune {key} is given twice: name all its values once")
         found[key] = [value.strip() for value in values.split(",")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from sandbox.config import Sampling, SkillConfig
 from sandbox.errors import ConfigError
-from sandbox.forecast.book import Forecasts
+from sandbox.forecast.book import Forecasts, forecasts_of
 from sandbox.forecast.naive import NAIVE, naive_closes
 from sandbox.forecast.windows import Array, Windows
 from sandbox.skill.baselines import PRICES, RANDOM_WALK, Draws, Past, baseline_returns
@@ -68,16 +68,24 @@ def variant(text: str, base: Sampling) -> Sampling:
     """`temperature=0.6,top_p=0.9` over the other settings; raises ConfigError."""
     changes: dict[str, str] = {}
     for part in text.split(","):
-        name, equals, value = part.partition("=")
-        key = name.strip().replace("-", "_")
-        if not equals or key not in VARIED:
-            raise ConfigError(
-                f"--variant {text!r}: {name.strip()!r} is no setting of a variant, there are "
-                f"{', '.join(VARIED)}; write it as name=value,name=value"
-                f"{did_you_mean(key, VARIED)}"
-            )
+        key, value = setting(
+            part, VARIED, f"--variant {text!r}", "of a variant", "name=value,name=value"
+        )
         changes[key] = value
     return varied(f"--variant {text!r}", changes, base)
+
+
+def setting(part: str, known: Collection[str], where: str, kind: str, form: str) -> tuple[str, str]:
+    """`top-p=0.9` as `top_p` and `0.9`; raises ConfigError that begins with `where` it was given
+    and says of which `kind` the known settings are, and in what `form` they are written."""
+    name, equals, value = part.partition("=")
+    key = name.strip().replace("-", "_")
+    if not equals or key not in known:
+        raise ConfigError(
+            f"{where}: {name.strip()!r} is no setting {kind}, there are {', '.join(known)}; write "
+            f"it as {form}{did_you_mean(key, known)}"
+        )
+    return key, value
 
 
 def varied(where: str, changes: Mapping[str, str], base: Sampling) -> Sampling:
@@ -158,16 +166,12 @@ class ModelSource:
 
     def drawn(self, windows: Windows) -> Array:
         """As `returns`, which needs no more than the windows."""
-        drawn = []
-        at: tuple[int, Any] = (-1, None)
-        for symbol, asof_ns in zip(windows.symbols, windows.asof_ns.tolist(), strict=True):
-            if at[0] != asof_ns:
-                at = (asof_ns, self.book.as_of(asof_ns))
-            forecast = None if at[1] is None else at[1].of(symbol)
-            if forecast is None:
-                raise AssertionError(f"{self.name} has no forecast of {symbol} at {asof_ns}")
-            drawn.append(forecast.paths[..., :PRICES].astype(np.float64) / forecast.close - 1)
-        return np.stack(drawn)
+        return np.stack(
+            [
+                forecast.paths[..., :PRICES].astype(np.float64) / forecast.close - 1
+                for forecast in forecasts_of(self.book, windows)
+            ]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
